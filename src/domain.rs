@@ -1,0 +1,2 @@
+//! Pure rules about rooms: no `async`, no clock, no I/O. Time and randomness arrive as arguments.
+pub mod identity;

@@ -1,0 +1,46 @@
+//! Federation requests to other homeservers, whatever carries them.
+use bytes::Bytes;
+use futures::future::LocalBoxFuture;
+use ruma::{OwnedServerName, ServerName};
+use thiserror::Error;
+
+/// Which of the kept-alive streams to a peer a request takes, so that nothing waits behind a big answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lane {
+    /// One stream, in order: `/send` transactions.
+    Transactions,
+    /// A small pool: everything else.
+    Queries,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TransportError {
+    /// No connection to that server and none could be made.
+    #[error("{server} is not reachable: {reason}")]
+    Unreachable { server: OwnedServerName, reason: String },
+    /// The connection ended before the whole answer arrived; the request may or may not have been carried out.
+    #[error("connection to {server} was lost: {reason}")]
+    Interrupted { server: OwnedServerName, reason: String },
+    /// No answer in time; the request may or may not have been carried out.
+    #[error("{server} did not answer in time")]
+    TimedOut { server: OwnedServerName },
+    /// The answer broke a bound or was not HTTP.
+    #[error("{server} answered malformed: {reason}")]
+    Malformed { server: OwnedServerName, reason: String },
+}
+
+pub trait Transport {
+    /// Sends a signed request and resolves to the whole answer. Connects if need be. The URI is path and query only.
+    fn request(
+        &self,
+        destination: OwnedServerName,
+        lane: Lane,
+        request: http::Request<Bytes>,
+    ) -> LocalBoxFuture<'static, Result<http::Response<Bytes>, TransportError>>;
+
+    /// Servers with a live connection right now. The shell calls `Homeserver::peer_connected` when one joins them.
+    fn connected(&self) -> Vec<OwnedServerName>;
+
+    /// Remembers multiaddresses at which `server` may be reached (from an invite link, say).
+    fn add_address_hints(&self, server: &ServerName, addresses: Vec<String>);
+}
