@@ -27,7 +27,11 @@ pub struct Homeserver {
 
 impl Homeserver {
     /// Opens the homeserver on `environment`, whose store has passed `identity::load_or_create`.
-    pub async fn start(environment: Environment, identity: Rc<Identity>, _options: Options) -> Result<Rc<Self>, StartError> {
+    pub async fn start(
+        environment: Environment,
+        identity: Rc<Identity>,
+        _options: Options,
+    ) -> Result<Rc<Self>, StartError> {
         Ok(Rc::new(Self { environment, identity }))
     }
 

@@ -5,8 +5,8 @@ use ed25519_dalek::SigningKey;
 use multibase::Base;
 use ruma::{
     OwnedServerName, ServerName,
-    signatures::{Ed25519KeyPair, PublicKeyMap},
     serde::Base64,
+    signatures::{Ed25519KeyPair, PublicKeyMap},
 };
 
 /// The version part of the key id of a self-certifying server. Such a server has one key for life, so it never changes.
