@@ -1,0 +1,173 @@
+// The closed union of messages between page, host worker and service worker: one place to see everything that crosses a thread.
+
+/** Raised whenever a message below changes its meaning; contexts that speak different versions do not talk. */
+export const PROTOCOL_VERSION = 1;
+
+/** Which build of the page a context runs. `time` (ms since 1970, of the build) decides which of two builds is newer. */
+export interface Build {
+  id: string;
+  time: number;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Requests and answers
+
+export type Header = [name: string, value: string];
+
+/** One Client-Server request on its way to the homeserver. */
+export interface WireRequest {
+  /** Random, made where the request was made; an answer, a cancel and an acknowledgement name it. */
+  id: string;
+  method: string;
+  /** Path and query, beginning with `/_matrix/`. */
+  url: string;
+  headers: Header[];
+  body?: Uint8Array;
+  /** Set by the service worker alone: what recognises the same request delivered again (see answer-memory.ts). */
+  redelivery?: Redelivery;
+}
+
+export interface Redelivery {
+  /** The service worker instance that passed the request on; its ids die with it. */
+  instance: string;
+  /** Client, method, URL, Authorization and body digest of the request. */
+  key: string;
+}
+
+export interface WireAnswer {
+  id: string;
+  status: number;
+  headers: Header[];
+  body: Uint8Array;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What the homeserver says of itself
+
+export type HostErrorCode = "storage_unavailable" | "storage_full" | "newer_schema" | "fenced" | "internal";
+
+export interface HostError {
+  code: HostErrorCode;
+  message: string;
+}
+
+/** Pushed by the wasm homeserver whenever something in it changes. */
+export interface HostStatus {
+  serverName: string;
+  peerId: string;
+  storage: { kind: StorageKind; error?: "quota" | "fenced" | "failed" };
+  /** "connected" means that the reservation is ready: others can reach us. */
+  relay: { state: "none" | "connecting" | "connected" | "offline"; address?: string; error?: string };
+  /** Our own dialable multiaddrs, for links. */
+  addresses: string[];
+  /** Live connections to other homeservers. */
+  peers: { serverName: string; path: "relay" }[];
+  /** Destinations for which something waits to be sent. */
+  outbox: { destination: string; waiting: number; retryAtMs?: number; error?: string }[];
+}
+
+export type StorageKind = "indexeddb" | "memory";
+
+/** Why a profile is kept in memory only and is gone with its tab. */
+export type MemoryReason = "blocked" | "private" | "full";
+
+export interface StorageChoice {
+  kind: StorageKind;
+  reason?: MemoryReason;
+}
+
+/** What `/config.json` offers the page. */
+export interface PageConfig {
+  version: number;
+  /** Multiaddrs of relays. */
+  relays: string[];
+  iceServers: { urls: string | string[]; username?: string; credential?: string }[];
+  serverNameSuffix: string;
+  /** Where others reach this page; links begin with it. */
+  publicUrl: string;
+  build?: string;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Election: broadcast on the channel `warren/<profile>` to every tab and to the service worker
+
+export type ElectionMessage =
+  /** Somebody wants to know who leads. */
+  | { type: "hello"; from: string }
+  /** The answer to "hello" and "ping", and said once by whoever begins to lead. */
+  | { type: "leading"; from: string; term: number; build: Build; protocol: number }
+  /** Wants to lead from `term` on because nobody answers; a smaller `from` goes first. */
+  | { type: "claim"; from: string; term: number }
+  /** Is there still a leader? Unanswered for too long, it is taken to hang. */
+  | { type: "ping"; from: string }
+  /** Stopped on purpose: the next one need not wait. */
+  | { type: "leaving"; from: string }
+  /** A newer build asks an older leader to hand over. */
+  | { type: "hand-over"; from: string; to: string; build: Build };
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Link: on the channel `warren/<profile>/<leader>/<client>` between the leader's worker and one client of it
+// (another tab's worker, or the service worker)
+
+export type LinkRequest =
+  | { type: "open"; wantsStatus: boolean }
+  | { type: "request"; request: WireRequest }
+  | { type: "cancel"; id: string }
+  /** The answer has been handed on; the host may forget it. */
+  | { type: "acknowledge"; id: string }
+  /** The answer to "alive?". */
+  | { type: "alive" }
+  | { type: "close" };
+
+export type LinkAnswer =
+  | { type: "opened" }
+  | { type: "answer"; answer: WireAnswer }
+  | { type: "status"; hosting: Hosting }
+  /** Is the client still there? Asked before its unacknowledged answers go to another. */
+  | { type: "alive?" }
+  | { type: "closed" };
+
+/** What a leader tells its page and its followers about the homeserver. */
+export interface Hosting {
+  phase: "starting" | "running" | "failed";
+  storage: StorageChoice;
+  status?: HostStatus;
+  error?: HostError;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Page and its own worker
+
+export type PageToWorker =
+  | { type: "begin"; tab: string; profile: string; build: Build; config: PageConfig; faults: number }
+  | { type: "request"; request: WireRequest }
+  | { type: "cancel"; id: string }
+  | { type: "ping"; nonce: number }
+  /** Stop the homeserver in order and release the profile. */
+  | { type: "stop" };
+
+export type WorkerToPage =
+  | { type: "answer"; answer: WireAnswer }
+  | { type: "pong"; nonce: number }
+  | { type: "role"; role: "leader" | "follower" | "waiting"; term: number }
+  | { type: "hosting"; hosting: Hosting }
+  /** The wasm trapped: what was pending has been answered, this worker is of no more use. */
+  | { type: "panicked"; message: string }
+  /** Another tab took the profile over (steal, fence): this worker is of no more use, but nothing is wrong. */
+  | { type: "superseded"; reason: string }
+  /** A newer build of the page leads now: this page reloads when it is idle. */
+  | { type: "outdated"; newer: Build }
+  /** Work for the service worker takes long; it is put to sleep unless the page pings it. */
+  | { type: "keep-service-worker-awake" }
+  | { type: "stopped" };
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Page and service worker
+
+export type PageToServiceWorker =
+  /** Take over this page now (first load, hard reload). Answered on the port. */
+  | { type: "claim" }
+  /** Nothing to do: being told anything keeps a service worker awake. */
+  | { type: "keep-awake" };
+
+export type ServiceWorkerToPage = { type: "claimed" };
