@@ -1,2 +1,5 @@
 //! Pure rules about rooms: no `async`, no clock, no I/O. Time and randomness arrive as arguments.
+pub mod event;
 pub mod identity;
+pub mod room;
+pub mod room_version;

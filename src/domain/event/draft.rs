@@ -1,0 +1,144 @@
+//! From what a user wants to a signed event: content hash, signature, event id, in that order.
+use ruma::{
+    CanonicalJsonObject, CanonicalJsonValue, Int, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId,
+    UserId,
+    events::{StateEventType, TimelineEventType},
+    room_version_rules::{AuthorizationRules, RoomVersionRules},
+    signatures::{JsonError, hash_and_sign_event, sign_event},
+    state_res::{auth_types_for_event, check_pdu_format},
+};
+use serde_json::value::RawValue as RawJsonValue;
+use thiserror::Error;
+
+use super::{PDU_MAX_BYTES, Pdu, PduError, canonical_string, check::event_id_of};
+use crate::domain::identity::Identity;
+
+/// What the sender decides about an event.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// `None` only for the create event of a room version that derives the room id from it.
+    pub room_id: Option<OwnedRoomId>,
+    pub sender: OwnedUserId,
+    pub kind: TimelineEventType,
+    pub state_key: Option<String>,
+    pub content: CanonicalJsonObject,
+    /// The target of an `m.room.redaction`; [`seal`] writes it where the room version keeps it.
+    pub redacts: Option<OwnedEventId>,
+}
+
+/// Where the event goes in the room's graph, and when.
+#[derive(Clone, Debug)]
+pub struct Position {
+    pub prev_events: Vec<OwnedEventId>,
+    pub auth_events: Vec<OwnedEventId>,
+    pub depth: u64,
+    pub origin_server_ts: MilliSecondsSinceUnixEpoch,
+}
+
+/// Why a draft cannot become an event.
+#[derive(Debug, Error)]
+pub enum DraftError {
+    #[error("the event is larger than {PDU_MAX_BYTES} bytes")]
+    TooLarge,
+    #[error("{0}")]
+    Format(String),
+    #[error(transparent)]
+    Pdu(#[from] PduError),
+}
+
+impl From<JsonError> for DraftError {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::PduTooLarge => Self::TooLarge,
+            other => Self::Format(other.to_string()),
+        }
+    }
+}
+
+/// Hashes and signs `draft` at `position`. The event is at most [`PDU_MAX_BYTES`] long and keeps the limits on ids
+/// and edges of the specification.
+pub fn seal(
+    draft: Draft,
+    position: Position,
+    identity: &Identity,
+    rules: &RoomVersionRules,
+) -> Result<Pdu, DraftError> {
+    seal_template(assemble(draft, position, rules), identity, rules)
+}
+
+/// Completes an event somebody else laid out (the answer to make_join, make_leave): hash, signature, id. Whatever
+/// hashes, signatures or unsigned data it carried are dropped. The caller has checked that it says what was asked for.
+pub fn seal_template(
+    mut template: CanonicalJsonObject,
+    identity: &Identity,
+    rules: &RoomVersionRules,
+) -> Result<Pdu, DraftError> {
+    for field in ["hashes", "signatures", "unsigned", "event_id"] {
+        template.remove(field);
+    }
+    hash_and_sign_event(identity.server_name().as_str(), identity.key_pair(), &mut template, &rules.redaction)?;
+    finish(&template, rules)
+}
+
+/// Adds this server's signature to another's event: what an invited server does with the invite.
+pub fn countersign(pdu: &Pdu, identity: &Identity, rules: &RoomVersionRules) -> Result<Pdu, DraftError> {
+    let mut object = pdu.canonical_object();
+    sign_event(identity.server_name().as_str(), identity.key_pair(), &mut object, &rules.redaction)?;
+    let signed = finish(&object, rules)?;
+    Ok(Pdu { rejected: pdu.rejected, ..signed })
+}
+
+/// Which state authorizes an event (server-server API, "Auth events selection"). Since room version 12 the create
+/// event is not among them: the room id names it. Errs when the content is too malformed to tell.
+pub fn auth_types(
+    kind: &TimelineEventType,
+    sender: &UserId,
+    state_key: Option<&str>,
+    content: &CanonicalJsonObject,
+    rules: &AuthorizationRules,
+) -> Result<Vec<(StateEventType, String)>, String> {
+    let content = RawJsonValue::from_string(canonical_string(content)).expect("canonical JSON is JSON");
+    auth_types_for_event(kind, sender, state_key, &content, rules)
+}
+
+fn assemble(draft: Draft, position: Position, rules: &RoomVersionRules) -> CanonicalJsonObject {
+    let Draft { room_id, sender, kind, state_key, mut content, redacts } = draft;
+    let mut object = CanonicalJsonObject::new();
+    if let Some(redacts) = redacts {
+        let holder = if rules.redaction.content_field_redacts { &mut content } else { &mut object };
+        holder.insert("redacts".to_owned(), redacts.to_string().into());
+    }
+    if let Some(room_id) = room_id {
+        object.insert("room_id".to_owned(), room_id.to_string().into());
+    }
+    if let Some(state_key) = state_key {
+        object.insert("state_key".to_owned(), state_key.into());
+    }
+    // Canonical JSON ends at 2^53 - 1; a depth a hostile peer inflated stays there.
+    let depth = i64::try_from(position.depth).ok().and_then(|depth| Int::try_from(depth).ok()).unwrap_or(Int::MAX);
+    object.extend([
+        ("sender".to_owned(), sender.to_string().into()),
+        ("type".to_owned(), kind.to_string().into()),
+        ("content".to_owned(), content.into()),
+        ("origin_server_ts".to_owned(), CanonicalJsonValue::Integer(position.origin_server_ts.get().into())),
+        ("prev_events".to_owned(), id_array(position.prev_events)),
+        ("auth_events".to_owned(), id_array(position.auth_events)),
+        ("depth".to_owned(), CanonicalJsonValue::Integer(depth)),
+    ]);
+    object
+}
+
+fn id_array(ids: Vec<OwnedEventId>) -> CanonicalJsonValue {
+    CanonicalJsonValue::Array(ids.into_iter().map(|id| id.to_string().into()).collect())
+}
+
+/// Size, format and id of a signed object.
+fn finish(object: &CanonicalJsonObject, rules: &RoomVersionRules) -> Result<Pdu, DraftError> {
+    let json = canonical_string(object);
+    if json.len() > PDU_MAX_BYTES {
+        return Err(DraftError::TooLarge);
+    }
+    check_pdu_format(object, &rules.event_format).map_err(DraftError::Format)?;
+    let event_id = event_id_of(object, rules).map_err(|error| DraftError::Format(error.to_string()))?;
+    Ok(Pdu::from_canonical(event_id, json, rules)?)
+}

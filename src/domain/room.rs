@@ -1,0 +1,3 @@
+//! What a room is made of: which events enter it, what its state is, who may see it.
+pub mod admit;
+pub mod resolve;

@@ -1,0 +1,252 @@
+//! State resolution v2 and v2.1 over a memory view: the algorithm is ruma's, the auth chains, the auth difference and
+//! the conflicted state subgraph it wants are computed here, and what is not in the view is asked for.
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+use ruma::{
+    EventId, OwnedEventId,
+    events::StateEventType,
+    room_version_rules::RoomVersionRules,
+    state_res::{self, auth_types_for_event, utils::event_id_set::EventIdSet},
+};
+use thiserror::Error;
+
+use crate::domain::event::{Pdu, create_event_id};
+
+/// The state of a room at some point: which event holds each place.
+pub type StateMap = BTreeMap<(StateEventType, String), OwnedEventId>;
+
+#[derive(Debug, Error)]
+pub enum ResolveError {
+    /// Load these into the view and call again. Each call may ask for more: chains are only known as they are walked.
+    #[error("{} events needed to resolve state are not in the view", .0.len())]
+    Missing(BTreeSet<OwnedEventId>),
+    /// The room version has no state resolution we know, or an event in the chains is malformed beyond the rules.
+    #[error("state cannot be resolved: {0}")]
+    Invalid(String),
+}
+
+/// The one state that every server holding the same events agrees on.
+///
+/// `events` is a view of the room: accepted and rejected events alike, the latter marked. It must come to hold the
+/// conflicted events, their auth chains and, if those chains differ between the states, the auth chains of everything
+/// else (an event that authorizes something unconflicted is in every full auth chain and so in no difference).
+/// [`ResolveError::Missing`] names what it lacks; states that are equal need nothing.
+pub fn resolve(
+    rules: &RoomVersionRules,
+    states: &[StateMap],
+    events: &BTreeMap<OwnedEventId, Rc<Pdu>>,
+) -> Result<StateMap, ResolveError> {
+    let states = distinct(states);
+    match states.as_slice() {
+        [] => return Ok(StateMap::new()),
+        [state] => return Ok((*state).clone()),
+        _ => {}
+    }
+    let Some(v2_rules) = rules.state_res.v2_rules() else {
+        return Err(ResolveError::Invalid("the room version has no state resolution v2".to_owned()));
+    };
+    let Split { unconflicted, conflicted_by_state } = Split::of(&states);
+    let view = View::new(events);
+
+    let chains = chains_of_conflicted(&view, rules, &conflicted_by_state)?;
+    let difference = auth_difference(&view, &chains, &unconflicted)?;
+    let conflicted: BTreeSet<&EventId> =
+        conflicted_by_state.iter().flat_map(|state| state.values()).map(|id| &***id).collect();
+    // In v2.1 the iterative checks start from nothing, so no unconflicted event is ever looked at.
+    let consulted = if v2_rules.begin_iterative_auth_checks_with_empty_state_map {
+        StateMap::new()
+    } else {
+        consulted_unconflicted(&view, rules, conflicted.iter().chain(&difference).copied(), &unconflicted)?
+    };
+
+    let maps: Vec<state_res::StateMap<OwnedEventId>> =
+        conflicted_by_state.iter().map(|state| owned(state).chain(consulted.clone()).collect()).collect();
+    // ruma takes the union of the chains it is given minus their intersection. We know that already.
+    let chains_with_that_difference = vec![difference.iter().map(|id| (*id).to_owned()).collect(), EventIdSet::new()];
+    let resolved = state_res::resolve(
+        &rules.authorization,
+        v2_rules,
+        &maps,
+        chains_with_that_difference,
+        |id| view.get(id),
+        |_| Some(conflicted_subgraph(&view, &conflicted)),
+    );
+    view.complete()?;
+    let mut state: StateMap = resolved.map_err(|error| ResolveError::Invalid(error.to_string()))?.into_iter().collect();
+    state.extend(owned(&unconflicted));
+    Ok(state)
+}
+
+fn distinct(states: &[StateMap]) -> Vec<&StateMap> {
+    let mut distinct: Vec<&StateMap> = Vec::with_capacity(states.len());
+    for state in states {
+        if !distinct.contains(&state) {
+            distinct.push(state);
+        }
+    }
+    distinct
+}
+
+type Key = (StateEventType, String);
+type BorrowedState<'a> = BTreeMap<&'a Key, &'a OwnedEventId>;
+
+fn owned<'a>(state: &'a BorrowedState<'a>) -> impl Iterator<Item = (Key, OwnedEventId)> + 'a {
+    state.iter().map(|(key, id)| ((*key).clone(), (*id).clone()))
+}
+
+/// Unconflicted: the places every state fills with the same event. The rest is conflicted, state by state.
+struct Split<'a> {
+    unconflicted: BorrowedState<'a>,
+    conflicted_by_state: Vec<BorrowedState<'a>>,
+}
+
+impl<'a> Split<'a> {
+    fn of(states: &[&'a StateMap]) -> Self {
+        let agreed = |key: &Key, id: &OwnedEventId| states.iter().all(|state| state.get(key) == Some(id));
+        let unconflicted = states[0].iter().filter(|(key, id)| agreed(key, id)).collect::<BorrowedState<'a>>();
+        let conflicted_by_state = states
+            .iter()
+            .map(|state| state.iter().filter(|(key, _)| !unconflicted.contains_key(key)).collect())
+            .collect();
+        Self { unconflicted, conflicted_by_state }
+    }
+}
+
+/// The events at hand, and a note of every one that was wanted in vain.
+struct View<'a> {
+    events: &'a BTreeMap<OwnedEventId, Rc<Pdu>>,
+    missing: RefCell<BTreeSet<OwnedEventId>>,
+}
+
+impl<'a> View<'a> {
+    fn new(events: &'a BTreeMap<OwnedEventId, Rc<Pdu>>) -> Self {
+        Self { events, missing: RefCell::default() }
+    }
+
+    fn get(&self, id: &EventId) -> Option<&'a Pdu> {
+        let found = self.events.get(id).map(|event| &**event);
+        if found.is_none() {
+            self.missing.borrow_mut().insert(id.to_owned());
+        }
+        found
+    }
+
+    fn complete(&self) -> Result<(), ResolveError> {
+        let missing = self.missing.take();
+        if missing.is_empty() { Ok(()) } else { Err(ResolveError::Missing(missing)) }
+    }
+
+    /// Everything reachable from `roots` along `auth_events`, the roots excluded unless one authorizes another.
+    fn auth_chain<'b>(&self, roots: impl IntoIterator<Item = &'b EventId>) -> BTreeSet<&'a EventId> {
+        let mut chain = BTreeSet::new();
+        let mut pending: Vec<&'a Pdu> = roots.into_iter().filter_map(|id| self.get(id)).collect();
+        while let Some(event) = pending.pop() {
+            for id in &event.auth_events {
+                if chain.insert(&**id) {
+                    pending.extend(self.get(id));
+                }
+            }
+        }
+        chain
+    }
+}
+
+/// The auth chain of each state's conflicted events. Complete, or asks for what is missing.
+fn chains_of_conflicted<'a>(
+    view: &View<'a>,
+    rules: &RoomVersionRules,
+    conflicted_by_state: &[BorrowedState<'_>],
+) -> Result<Vec<BTreeSet<&'a EventId>>, ResolveError> {
+    let chains = conflicted_by_state.iter().map(|state| view.auth_chain(state.values().map(|id| &***id))).collect();
+    if rules.authorization.room_create_event_id_as_room_id {
+        // Nobody cites the create event there, yet every authorization consults it.
+        let anybody = conflicted_by_state.iter().flat_map(|state| state.values()).find_map(|id| view.get(id));
+        if let Some(create) = anybody.and_then(|event| create_event_id(&event.room_id)) {
+            view.get(&create);
+        }
+    }
+    view.complete()?;
+    Ok(chains)
+}
+
+/// Union minus intersection of the full auth chains of the states.
+///
+/// A full chain is that of the conflicted events joined with that of the unconflicted ones, and the latter is part of
+/// every full chain. So the difference is what the chains of conflicted events differ in, less what any unconflicted
+/// event rests on; the unconflicted events are only needed when there is something to subtract from.
+fn auth_difference<'a>(
+    view: &View<'a>,
+    chains: &[BTreeSet<&'a EventId>],
+    unconflicted: &BorrowedState<'_>,
+) -> Result<BTreeSet<&'a EventId>, ResolveError> {
+    let everywhere = |id: &EventId| chains.iter().all(|chain| chain.contains(id));
+    let mut difference: BTreeSet<&'a EventId> = chains.iter().flatten().copied().filter(|id| !everywhere(id)).collect();
+    if !difference.is_empty() {
+        let shared = view.auth_chain(unconflicted.values().map(|id| &***id));
+        difference.retain(|id| !shared.contains(id));
+    }
+    if difference.is_empty() {
+        // Nothing left that a missing event could still subtract.
+        view.missing.take();
+    }
+    view.complete()?;
+    Ok(difference)
+}
+
+/// The unconflicted entries that authorizing `events` will look at, with what the mainline walks through.
+/// Passing ruma these instead of the whole state spares a copy of every membership of a large room.
+fn consulted_unconflicted<'b>(
+    view: &View<'_>,
+    rules: &RoomVersionRules,
+    events: impl Iterator<Item = &'b EventId>,
+    unconflicted: &BorrowedState<'_>,
+) -> Result<StateMap, ResolveError> {
+    let mut consulted = StateMap::new();
+    for event in events.filter_map(|id| view.get(id)) {
+        // An event too malformed to say what authorizes it is skipped by the iterative checks as well.
+        let types = auth_types_for_event(
+            &event.kind,
+            &event.sender,
+            event.state_key.as_deref(),
+            &event.content,
+            &rules.authorization,
+        );
+        for key in types.unwrap_or_default() {
+            if let Some(id) = unconflicted.get(&key) {
+                view.get(id);
+                consulted.insert(key, (*id).clone());
+            }
+        }
+    }
+    if let Some(power_levels) = consulted.get(&(StateEventType::RoomPowerLevels, String::new())) {
+        view.auth_chain([&**power_levels]);
+    }
+    view.complete()?;
+    Ok(consulted)
+}
+
+/// Every event on a path along `auth_events` from one conflicted event to another, both ends included (v2.1).
+fn conflicted_subgraph(view: &View<'_>, conflicted: &BTreeSet<&EventId>) -> EventIdSet<OwnedEventId> {
+    let reachable = view.auth_chain(conflicted.iter().copied());
+    let mut cited_by: BTreeMap<&EventId, Vec<&EventId>> = BTreeMap::new();
+    for event in reachable.iter().chain(conflicted).filter_map(|id| view.get(id)) {
+        for cited in &event.auth_events {
+            cited_by.entry(cited).or_default().push(&event.event_id);
+        }
+    }
+    // All of `reachable` descends from a conflicted event; keep what also leads to one.
+    let mut subgraph: BTreeSet<&EventId> = conflicted.clone();
+    let mut pending: Vec<&EventId> = conflicted.iter().copied().collect();
+    while let Some(id) = pending.pop() {
+        for citing in cited_by.get(id).into_iter().flatten() {
+            if subgraph.insert(citing) {
+                pending.push(citing);
+            }
+        }
+    }
+    subgraph.into_iter().map(ToOwned::to_owned).collect()
+}
