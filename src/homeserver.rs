@@ -1,4 +1,7 @@
 //! Async workflows over the domain: one homeserver, its store, its peers.
+pub mod identity;
+pub mod positions;
+
 use std::rc::Rc;
 
 use ruma::{OwnedServerName, ServerName};

@@ -6,3 +6,4 @@ pub mod api;
 pub mod domain;
 pub mod homeserver;
 pub mod ports;
+pub mod storage;

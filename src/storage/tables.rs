@@ -1,0 +1,138 @@
+//! One file a table. Ids are never reused.
+pub mod access_tokens;
+pub mod account_data;
+pub mod aliases;
+pub mod client_txns;
+pub mod devices;
+pub mod events;
+pub mod filters;
+pub mod gaps;
+pub mod login_tokens;
+pub mod memberships;
+pub mod notifications;
+pub mod outbox;
+pub mod pending_redactions;
+pub mod positions;
+pub mod published_rooms;
+pub mod receipts;
+pub mod received_txns;
+pub mod room_members;
+pub mod rooms;
+pub mod schema;
+pub mod server_identity;
+pub mod staged_pdus;
+pub mod states;
+pub mod timeline;
+pub mod users;
+
+pub use self::{
+    access_tokens::{AccessTokenRow, AccessTokens},
+    account_data::{AccountData, AccountDataRow},
+    aliases::{AliasRow, Aliases},
+    client_txns::{ClientTxnRow, ClientTxns},
+    devices::{DeviceRow, Devices},
+    events::{EventHeader, EventRow, Events, StoredVerdict},
+    filters::Filters,
+    gaps::{GapRow, Gaps},
+    login_tokens::{LoginTokenRow, LoginTokens},
+    memberships::{MembershipRow, Memberships},
+    notifications::{NotificationRow, Notifications},
+    outbox::{Outbox, OutboxRow},
+    pending_redactions::PendingRedactions,
+    positions::{Positions, PositionsRow},
+    published_rooms::PublishedRooms,
+    receipts::{ReceiptRow, Receipts},
+    received_txns::{ReceivedTxnRow, ReceivedTxns},
+    room_members::{RoomMemberRow, RoomMembers},
+    rooms::{RoomRow, Rooms},
+    schema::{SCHEMA_VERSION, Schema, SchemaRow},
+    server_identity::{ServerIdentity, ServerIdentityRow},
+    staged_pdus::{StagedPduRow, StagedPdus},
+    states::{StateRow, States},
+    timeline::Timeline,
+    users::{UserRow, Users},
+};
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::storage::{Key, KeyReader, Row, Table};
+
+    /// The ids in use; a duplicate or a change of one is data loss.
+    const IDS: [(u8, &str); 25] = [
+        (Schema::ID, "schema"),
+        (ServerIdentity::ID, "server_identity"),
+        (Positions::ID, "positions"),
+        (Users::ID, "users"),
+        (AccessTokens::ID, "access_tokens"),
+        (Devices::ID, "devices"),
+        (LoginTokens::ID, "login_tokens"),
+        (Filters::ID, "filters"),
+        (AccountData::ID, "account_data"),
+        (ClientTxns::ID, "client_txns"),
+        (Aliases::ID, "aliases"),
+        (PublishedRooms::ID, "published_rooms"),
+        (Rooms::ID, "rooms"),
+        (Timeline::ID, "timeline"),
+        (Events::ID, "events"),
+        (RoomMembers::ID, "room_members"),
+        (Memberships::ID, "memberships"),
+        (Outbox::ID, "outbox"),
+        (ReceivedTxns::ID, "received_txns"),
+        (Receipts::ID, "receipts"),
+        (StagedPdus::ID, "staged_pdus"),
+        (Gaps::ID, "gaps"),
+        (Notifications::ID, "notifications"),
+        (PendingRedactions::ID, "pending_redactions"),
+        (States::ID, "states"),
+    ];
+
+    #[test]
+    fn ids_are_unique_and_stable() {
+        let ids: Vec<u8> = IDS.iter().map(|(id, _)| *id).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b), "{IDS:?}");
+        assert_eq!((Users::ID, Events::ID, States::ID), (4, 15, 26));
+    }
+
+    fn round_trip<T: Table>(key: &T::Key) -> bool
+    where
+        T::Key: PartialEq,
+    {
+        let mut bytes = Vec::new();
+        key.encode(&mut bytes);
+        T::Key::decode(&mut KeyReader(&bytes)).as_ref() == Some(key)
+    }
+
+    proptest! {
+        #[test]
+        fn keys_of_identifiers_round_trip(local in "[a-z0-9]{1,20}", text: String, number: u64, order: i64) {
+            let user = ruma::UserId::parse(format!("@{local}:example.org")).unwrap();
+            let room = ruma::RoomId::parse(format!("!{local}:example.org")).unwrap();
+            let event = ruma::EventId::parse(format!("${local}")).unwrap();
+            prop_assert!(round_trip::<AccountData>(&(user.clone(), text.clone(), text.clone())));
+            prop_assert!(round_trip::<Receipts>(&(room.clone(), user.clone(), text.clone(), text.clone())));
+            prop_assert!(round_trip::<Notifications>(&(user.clone(), room.clone(), order)));
+            prop_assert!(round_trip::<Timeline>(&(number, order)));
+            prop_assert!(round_trip::<ClientTxns>(&(user, text.as_str().into(), text)));
+            prop_assert!(round_trip::<StagedPdus>(&(room, event)));
+        }
+
+        #[test]
+        fn an_event_row_keeps_its_pdu_byte_for_byte(json in "\\{[^\u{0}]{0,40}\\}", order: Option<i64>, room: u64) {
+            let header = EventHeader {
+                room, order, state_before: Some(3), state_after: None, verdict: StoredVerdict::SoftFailed,
+                redacted_by: None, client_txn: Some(("DEVICE".into(), "txn".to_owned())),
+            };
+            let row = EventRow { header, json };
+            prop_assert_eq!(EventRow::from_bytes(&row.to_bytes()).unwrap(), row);
+        }
+
+        #[test]
+        fn garbage_rows_are_errors(bytes: Vec<u8>) {
+            let _ = EventRow::from_bytes(&bytes);
+            let _ = StateRow::from_bytes(&bytes);
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! What a client's transaction was answered, so that a repeat gets the same answer. Keys: user, device, path and transaction id.
+use ruma::{OwnedDeviceId, OwnedEventId, OwnedUserId};
+use serde::{Deserialize, Serialize};
+
+use crate::storage::Table;
+
+pub struct ClientTxns;
+
+impl Table for ClientTxns {
+    const ID: u8 = 10;
+    type Key = (OwnedUserId, OwnedDeviceId, String);
+    type Row = ClientTxnRow;
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClientTxnRow {
+    pub event_id: OwnedEventId,
+    pub at_ms: u64,
+}

@@ -1,0 +1,32 @@
+//! Which rooms a local user joined, left or is invited to, whether or not we have a copy of the room.
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId, events::room::member::MembershipState};
+use serde::{Deserialize, Serialize};
+
+use crate::storage::Table;
+
+pub struct Memberships;
+
+impl Table for Memberships {
+    const ID: u8 = 17;
+    type Key = (OwnedUserId, OwnedRoomId);
+    type Row = MembershipRow;
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MembershipRow {
+    pub membership: MembershipState,
+    pub event_id: OwnedEventId,
+    pub sender: OwnedUserId,
+    /// When it changed, as a stream position.
+    pub position: u64,
+    /// The stripped state that came with an invite (or that we saw of the room we knock on).
+    #[serde(default)]
+    pub stripped_state: Vec<serde_json::Value>,
+    /// The whole invite event, if we have no copy of the room it belongs to.
+    #[serde(default)]
+    pub invite_event: Option<serde_json::Value>,
+    #[serde(default)]
+    pub room_version: Option<RoomVersionId>,
+    #[serde(default)]
+    pub forgotten: bool,
+}

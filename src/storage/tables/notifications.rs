@@ -1,0 +1,19 @@
+//! Events a user was notified of and has not read, by room and timeline order.
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
+use serde::{Deserialize, Serialize};
+
+use crate::storage::Table;
+
+pub struct Notifications;
+
+impl Table for Notifications {
+    const ID: u8 = 24;
+    type Key = (OwnedUserId, OwnedRoomId, i64);
+    type Row = NotificationRow;
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NotificationRow {
+    pub event_id: OwnedEventId,
+    pub highlight: bool,
+}
