@@ -1,5 +1,6 @@
 //! Async workflows over the domain: one homeserver, its store, its peers.
 pub mod identity;
+pub mod notifier;
 pub mod positions;
 
 use std::rc::Rc;
@@ -7,9 +8,11 @@ use std::rc::Rc;
 use ruma::{OwnedServerName, ServerName};
 use thiserror::Error;
 
+use self::{notifier::Notifier, positions::Positions};
 use crate::{
     domain::identity::Identity,
     ports::{Environment, StoreError},
+    storage::Database,
 };
 
 /// What a shell decides about a homeserver.
@@ -22,10 +25,14 @@ pub enum StartError {
     Store(#[from] StoreError),
 }
 
-/// One homeserver. Owned by one thread; shells hold it in an `Rc`.
+/// One homeserver. Owned by one thread; shells hold it in an `Rc`. Workflows are functions that take `&Rc<Homeserver>`
+/// or `&Homeserver`, one file each, under `homeserver/`.
 pub struct Homeserver {
     pub(crate) environment: Environment,
     pub(crate) identity: Rc<Identity>,
+    pub(crate) database: Database,
+    pub(crate) positions: Positions,
+    pub(crate) notifier: Notifier,
 }
 
 impl Homeserver {
@@ -35,7 +42,9 @@ impl Homeserver {
         identity: Rc<Identity>,
         _options: Options,
     ) -> Result<Rc<Self>, StartError> {
-        Ok(Rc::new(Self { environment, identity }))
+        let database = Database::new(environment.store.clone());
+        let positions = Positions::open(database.clone()).await?;
+        Ok(Rc::new(Self { identity, database, positions, notifier: Notifier::default(), environment }))
     }
 
     pub fn server_name(&self) -> &ServerName {
