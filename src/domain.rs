@@ -1,5 +1,8 @@
 //! Pure rules about rooms: no `async`, no clock, no I/O. Time and randomness arrive as arguments.
 pub mod event;
 pub mod identity;
+pub mod outbox;
 pub mod room;
 pub mod room_version;
+pub mod sync_token;
+pub mod typing;
