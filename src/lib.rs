@@ -5,5 +5,6 @@
 pub mod api;
 pub mod domain;
 pub mod homeserver;
+pub mod p2p;
 pub mod ports;
 pub mod storage;
