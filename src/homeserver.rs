@@ -1,14 +1,20 @@
 //! Async workflows over the domain: one homeserver, its store, its peers.
+pub mod events;
 pub mod identity;
 pub mod notifier;
+pub mod peers;
 pub mod positions;
+pub mod rooms;
+pub mod sender;
+pub mod states;
+pub mod unread;
 
 use std::rc::Rc;
 
 use ruma::{OwnedServerName, ServerName};
 use thiserror::Error;
 
-use self::{notifier::Notifier, positions::Positions};
+use self::{notifier::Notifier, positions::Positions, rooms::Rooms, sender::Sender};
 use crate::{
     domain::identity::Identity,
     ports::{Environment, StoreError},
@@ -33,6 +39,8 @@ pub struct Homeserver {
     pub(crate) database: Database,
     pub(crate) positions: Positions,
     pub(crate) notifier: Notifier,
+    pub(crate) rooms: Rooms,
+    pub(crate) sender: Sender,
 }
 
 impl Homeserver {
@@ -44,7 +52,18 @@ impl Homeserver {
     ) -> Result<Rc<Self>, StartError> {
         let database = Database::new(environment.store.clone());
         let positions = Positions::open(database.clone()).await?;
-        Ok(Rc::new(Self { identity, database, positions, notifier: Notifier::default(), environment }))
+        let rooms = Rooms::open(database.clone(), positions.clone()).await?;
+        let server = Rc::new(Self {
+            identity,
+            database,
+            positions,
+            notifier: Notifier::default(),
+            rooms,
+            sender: Sender::default(),
+            environment,
+        });
+        server.sender.start(&server).await?;
+        Ok(server)
     }
 
     pub fn server_name(&self) -> &ServerName {

@@ -2,6 +2,7 @@
 pub mod admit;
 pub mod destinations;
 pub mod extremities;
+pub mod power;
 pub mod preset;
 pub mod resolve;
 pub mod summary;

@@ -1,5 +1,5 @@
 //! What a client's transaction was answered, so that a repeat gets the same answer. Keys: user, device, path and transaction id.
-use ruma::{OwnedDeviceId, OwnedEventId, OwnedUserId};
+use ruma::{OwnedDeviceId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 use crate::storage::Table;
@@ -14,6 +14,7 @@ impl Table for ClientTxns {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClientTxnRow {
-    pub event_id: OwnedEventId,
+    /// The event id, or the room id of a room that was created.
+    pub answer: String,
     pub at_ms: u64,
 }

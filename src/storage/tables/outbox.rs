@@ -15,6 +15,9 @@ impl Table for Outbox {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutboxRow {
+    /// An event of a room the server is in.
     Pdu(OwnedEventId),
+    /// An invite to one of its users that it has not yet been told of; delivered with the invite request.
+    Invite(OwnedEventId),
     Edu(serde_json::Value),
 }

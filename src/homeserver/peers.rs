@@ -1,0 +1,92 @@
+//! Requests to other homeservers: typed by ruma, signed with X-Matrix, carried by the transport.
+use bytes::Bytes;
+use ruma::{
+    OwnedServerName,
+    api::{
+        IncomingResponseExt, OutgoingRequest, OutgoingRequestExt,
+        auth_scheme::AuthScheme,
+        error::FromHttpResponseError,
+        federation::authentication::{ServerSignatures, XMatrixSigningInput},
+        path_builder::SinglePath,
+    },
+};
+use thiserror::Error;
+
+use super::Homeserver;
+use crate::ports::{Lane, TransportError};
+
+/// The base every request URL is built on and stripped of: the transport wants path and query only.
+const BASE_URL: &str = "matrix://peer";
+
+#[derive(Clone, Debug, Error)]
+pub enum PeerError {
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// It answered with a Matrix error, or one we could not read.
+    #[error("{server} refused: {status} {errcode} {message}")]
+    Refused { server: OwnedServerName, status: u16, errcode: String, message: String },
+    #[error("{server} answered what is not the endpoint's response: {reason}")]
+    Malformed { server: OwnedServerName, reason: String },
+    /// The request cannot be put into HTTP; nothing was sent.
+    #[error("the request cannot be made: {0}")]
+    Unsendable(String),
+}
+
+impl PeerError {
+    /// Whether trying again later, as it is, may succeed.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Transport(_) => true,
+            Self::Refused { status, .. } => *status == 429 || *status >= 500,
+            Self::Malformed { .. } | Self::Unsendable(_) => false,
+        }
+    }
+}
+
+impl Homeserver {
+    /// Makes one federation request and reads the answer as the endpoint's response.
+    pub async fn ask<R>(
+        &self,
+        server: &OwnedServerName,
+        lane: Lane,
+        request: R,
+    ) -> Result<R::IncomingResponse, PeerError>
+    where
+        R: OutgoingRequest<PathBuilder = SinglePath>,
+        for<'a> R::Authentication: AuthScheme<Input<'a> = <ServerSignatures as AuthScheme>::Input<'a>>,
+        R::EndpointError: std::fmt::Display,
+    {
+        let signing = XMatrixSigningInput::new(self.server_name().to_owned(), server.clone(), self.identity.key_pair());
+        // Signed over path and query, so the base must not be there when it happens; ruma signs only those.
+        let request = request
+            .try_into_http_request::<Vec<u8>>(BASE_URL, signing, ())
+            .map_err(|error| PeerError::Unsendable(error.to_string()))?;
+        let response = self.environment.transport.request(server.clone(), lane, to_path_only(request)?).await?;
+        let (parts, body) = response.into_parts();
+        let status = parts.status.as_u16();
+        let parsed = R::IncomingResponse::try_from_http_response(http::Response::from_parts(parts, &body[..]));
+        parsed.map_err(|error| match error {
+            FromHttpResponseError::Server(_) => refusal(server, status, &body),
+            other => PeerError::Malformed { server: server.clone(), reason: other.to_string() },
+        })
+    }
+}
+
+fn to_path_only(request: http::Request<Vec<u8>>) -> Result<http::Request<Bytes>, PeerError> {
+    let (mut parts, body) = request.into_parts();
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    parts.uri = path.parse().map_err(|_| PeerError::Unsendable("its path is not one".to_owned()))?;
+    Ok(http::Request::from_parts(parts, body.into()))
+}
+
+fn refusal(server: &OwnedServerName, status: u16, body: &[u8]) -> PeerError {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct Body {
+        errcode: String,
+        error: String,
+    }
+    let Body { errcode, error } = serde_json::from_slice(body).unwrap_or_default();
+    let bounded = |text: String| text.chars().take(300).collect();
+    PeerError::Refused { server: server.clone(), status, errcode: bounded(errcode), message: bounded(error) }
+}

@@ -1,0 +1,217 @@
+//! The rooms this homeserver has a copy of: loaded once, each with a lock that serializes what is appended to it.
+pub mod append;
+pub mod invite;
+
+use std::{
+    cell::{Ref, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+use futures::lock::{Mutex, MutexGuard};
+use rpds::RedBlackTreeMap;
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId,
+    events::room::member::MembershipState, room_version_rules::RoomVersionRules,
+};
+
+use super::{
+    events::{Events, RulesByRoom},
+    positions::Positions,
+    states::{State, States},
+};
+use crate::{
+    domain::room_version,
+    ports::StoreError,
+    storage::{
+        Database, Direction,
+        tables::{RoomMemberRow, RoomMembers, RoomRow, Rooms as RoomsTable, Timeline},
+    },
+};
+
+pub type Members = RedBlackTreeMap<OwnedUserId, Rc<RoomMemberRow>>;
+
+/// Where a room stands now. Replaced as a whole, after the commit that made it so.
+#[derive(Clone)]
+pub struct Live {
+    /// Forward extremities.
+    pub heads: Vec<OwnedEventId>,
+    /// The current state: the resolution of the states after the heads.
+    pub state: State,
+    pub members: Members,
+    /// Whether a local user is joined.
+    pub resident: bool,
+    /// The order of the newest timeline event; 0 if there is none.
+    pub newest_order: i64,
+    /// The order of the oldest timeline event; 0 if there is none.
+    pub oldest_order: i64,
+}
+
+pub struct Room {
+    pub id: OwnedRoomId,
+    pub num: u64,
+    pub version: RoomVersionId,
+    pub rules: Rc<RoomVersionRules>,
+    pub create_event: OwnedEventId,
+    live: RefCell<Live>,
+    lock: Mutex<()>,
+}
+
+impl Room {
+    pub fn live(&self) -> Ref<'_, Live> {
+        self.live.borrow()
+    }
+
+    /// Serializes appends. Never held while a peer is asked for anything.
+    pub async fn lock(&self) -> MutexGuard<'_, ()> {
+        self.lock.lock().await
+    }
+
+    pub fn membership(&self, user_id: &UserId) -> Option<MembershipState> {
+        self.live().members.get(user_id).map(|member| member.membership.clone())
+    }
+
+    pub fn is_joined(&self, user_id: &UserId) -> bool {
+        self.membership(user_id) == Some(MembershipState::Join)
+    }
+
+    /// The servers with a joined member, this one included if it has one.
+    pub fn joined_servers(&self) -> BTreeSet<OwnedServerName> {
+        joined_servers(&self.live().members)
+    }
+
+    pub fn has_joined_server(&self, server: &ServerName) -> bool {
+        self.live()
+            .members
+            .iter()
+            .any(|(user, member)| member.membership == MembershipState::Join && user.server_name() == server)
+    }
+}
+
+pub fn joined_servers(members: &Members) -> BTreeSet<OwnedServerName> {
+    members
+        .iter()
+        .filter(|(_, member)| member.membership == MembershipState::Join)
+        .map(|(user, _)| user.server_name().to_owned())
+        .collect()
+}
+
+/// Every room by id. Rows are read at start; state and members when a room is first used.
+pub struct Rooms {
+    database: Database,
+    positions: Positions,
+    rules: RulesByRoom,
+    rows: RefCell<BTreeMap<OwnedRoomId, RoomRow>>,
+    loaded: RefCell<BTreeMap<OwnedRoomId, Rc<Room>>>,
+    loading: Mutex<()>,
+    pub states: States,
+    pub events: Events,
+}
+
+impl Rooms {
+    pub async fn open(database: Database, positions: Positions) -> Result<Self, StoreError> {
+        let rules = RulesByRoom::default();
+        let rows: BTreeMap<_, _> = database.scan_all::<RoomsTable, _>(&()).await?.into_iter().collect();
+        for row in rows.values() {
+            rules.borrow_mut().insert(row.num, rules_of(&row.version)?);
+        }
+        Ok(Self {
+            states: States::new(database.clone(), positions.clone()),
+            events: Events::new(database.clone(), rules.clone()),
+            database,
+            positions,
+            rules,
+            rows: RefCell::new(rows),
+            loaded: RefCell::default(),
+            loading: Mutex::new(()),
+        })
+    }
+
+    /// Ids of all rooms we have a copy of, whether or not we are still in them.
+    pub fn ids(&self) -> Vec<OwnedRoomId> {
+        self.rows.borrow().keys().cloned().collect()
+    }
+
+    pub async fn get(&self, room_id: &RoomId) -> Result<Option<Rc<Room>>, StoreError> {
+        if let Some(room) = self.loaded.borrow().get(room_id) {
+            return Ok(Some(room.clone()));
+        }
+        let _loading = self.loading.lock().await;
+        if let Some(room) = self.loaded.borrow().get(room_id) {
+            return Ok(Some(room.clone()));
+        }
+        let Some(row) = self.rows.borrow().get(room_id).cloned() else { return Ok(None) };
+        let room = Rc::new(self.load(room_id.to_owned(), row).await?);
+        self.loaded.borrow_mut().insert(room_id.to_owned(), room.clone());
+        Ok(Some(room))
+    }
+
+    /// A short number for a new room.
+    pub async fn next_num(&self) -> Result<u64, StoreError> {
+        Ok(self.positions.next().await?.value())
+    }
+
+    /// Makes the rules of a room known under its number, so that its events can be read back.
+    pub fn register_rules(&self, num: u64, rules: Rc<RoomVersionRules>) {
+        self.rules.borrow_mut().insert(num, rules);
+    }
+
+    /// A room not yet in the registry: its first events are being written.
+    pub fn new_room(&self, id: OwnedRoomId, row: &RoomRow, rules: Rc<RoomVersionRules>, state: State) -> Rc<Room> {
+        let live = Live {
+            heads: Vec::new(),
+            state,
+            members: Members::default(),
+            resident: false,
+            newest_order: 0,
+            oldest_order: 0,
+        };
+        Rc::new(Room {
+            id,
+            num: row.num,
+            version: row.version.clone(),
+            rules,
+            create_event: row.create_event.clone(),
+            live: RefCell::new(live),
+            lock: Mutex::new(()),
+        })
+    }
+
+    /// Adopts what a commit has made durable.
+    fn adopt(&self, room: &Rc<Room>, row: RoomRow, live: Live) {
+        room.live.replace(live);
+        self.rows.borrow_mut().insert(room.id.clone(), row);
+        self.loaded.borrow_mut().insert(room.id.clone(), room.clone());
+    }
+
+    async fn load(&self, id: OwnedRoomId, row: RoomRow) -> Result<Room, StoreError> {
+        let state = self.states.load(row.state).await?;
+        let members = self.database.scan_all::<RoomMembers, _>(&row.num).await?;
+        let members = members.into_iter().map(|((_, user), member)| (user, Rc::new(member))).collect();
+        let edge = |direction| self.database.scan_prefix::<Timeline, _>(&row.num, direction, 1);
+        let order = |rows: Vec<((u64, i64), OwnedEventId)>| rows.first().map_or(0, |((_, order), _)| *order);
+        let live = Live {
+            heads: row.heads.clone(),
+            state,
+            members,
+            resident: row.resident,
+            newest_order: order(edge(Direction::Descending).await?),
+            oldest_order: order(edge(Direction::Ascending).await?),
+        };
+        Ok(Room {
+            id,
+            num: row.num,
+            rules: rules_of(&row.version)?,
+            version: row.version,
+            create_event: row.create_event,
+            live: RefCell::new(live),
+            lock: Mutex::new(()),
+        })
+    }
+}
+
+fn rules_of(version: &RoomVersionId) -> Result<Rc<RoomVersionRules>, StoreError> {
+    room_version::rules(version)
+        .map(Rc::new)
+        .map_err(|_| StoreError::Backend(format!("a stored room has the unsupported version {version}")))
+}

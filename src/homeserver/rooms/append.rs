@@ -1,0 +1,565 @@
+//! Appending to a room: working copies of what is live, one batch, one commit, then adoption. Under the room's lock.
+mod members;
+mod redactions;
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+use futures::lock::MutexGuard;
+use ruma::{
+    EventId, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomVersionId,
+    events::{StateEventType, TimelineEventType, room::member::MembershipState},
+    room_version_rules::RoomVersionRules,
+};
+use thiserror::Error;
+
+use super::{Live, Room, joined_servers};
+use crate::{
+    domain::{
+        event::{
+            Pdu,
+            draft::{self, Draft, DraftError},
+        },
+        room::{
+            admit::{self, Verdict},
+            destinations::destinations,
+            extremities,
+            resolve::{ResolveError, StateMap, resolve},
+        },
+    },
+    homeserver::{Homeserver, events::StoredEvent, positions::Position, states::State, unread},
+    ports::{Batch, Durability, StoreError},
+    storage::tables::{
+        EventHeader, GapRow, Gaps, Outbox, OutboxRow, RoomRow, Rooms as RoomsTable, StoredVerdict, Timeline,
+    },
+};
+
+/// Rounds of loading what a pure rule asked for. Each round follows auth chains one step further at least.
+const LOAD_ROUNDS_MAX: usize = 100_000;
+
+#[derive(Debug, Error)]
+pub enum AppendError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Draft(#[from] DraftError),
+    /// The authorization rules refuse it.
+    #[error("{0}")]
+    Forbidden(String),
+    /// Events it builds on that are not in the store.
+    #[error("{} events it builds on are missing", .0.len())]
+    Missing(BTreeSet<OwnedEventId>),
+    #[error("the room's state cannot be resolved: {0}")]
+    Unresolvable(String),
+}
+
+/// Where an event goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// At the end of the timeline, as something that happened now.
+    Live,
+    /// Before the oldest event of the timeline, as history fetched later.
+    History,
+}
+
+/// Who hears of an event from us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Every server in the room: it is ours, or we vouch for it (a join through us).
+    Room { except: Option<OwnedServerName> },
+    /// Nobody: its origin told them.
+    Nobody,
+}
+
+/// An append in progress. Dropped without `commit`, it changed nothing.
+pub struct Append<'a> {
+    pub(super) server: &'a Homeserver,
+    pub room: Rc<Room>,
+    _guard: Option<MutexGuard<'a, ()>>,
+    pub live: Live,
+    pub batch: Batch,
+    fresh: BTreeMap<OwnedEventId, Rc<StoredEvent>>,
+    positions: Vec<Position>,
+    wake: BTreeSet<OwnedServerName>,
+    timeline_grew: Vec<Rc<StoredEvent>>,
+}
+
+impl<'a> Append<'a> {
+    /// Takes the room's lock and a working copy of where it stands.
+    pub async fn begin(server: &'a Homeserver, room: &'a Rc<Room>) -> Self {
+        let guard = room.lock().await;
+        let live = room.live().clone();
+        Self::new(server, room.clone(), Some(guard), live)
+    }
+
+    /// Starts a room that nobody else can know of yet: it enters the registry with the commit.
+    pub async fn begin_room(
+        server: &'a Homeserver,
+        id: OwnedRoomId,
+        version: &RoomVersionId,
+        rules: Rc<RoomVersionRules>,
+        create_event: OwnedEventId,
+    ) -> Result<Self, StoreError> {
+        let rooms = &server.rooms;
+        let num = rooms.next_num().await?;
+        rooms.register_rules(num, rules.clone());
+        let mut batch = Batch::default();
+        let state = rooms.states.snapshot(&StateMap::new(), &mut batch).await?;
+        let row = RoomRow {
+            num,
+            version: version.clone(),
+            create_event,
+            heads: Vec::new(),
+            state: state.id,
+            resident: false,
+        };
+        let room = rooms.new_room(id, &row, rules, state);
+        let live = room.live().clone();
+        let mut append = Self::new(server, room, None, live);
+        append.batch = batch;
+        Ok(append)
+    }
+
+    fn new(server: &'a Homeserver, room: Rc<Room>, guard: Option<MutexGuard<'a, ()>>, live: Live) -> Self {
+        Self {
+            server,
+            room,
+            _guard: guard,
+            live,
+            batch: Batch::default(),
+            fresh: BTreeMap::new(),
+            positions: Vec::new(),
+            wake: BTreeSet::new(),
+            timeline_grew: Vec::new(),
+        }
+    }
+
+    /// The event, from this append or the store.
+    pub async fn event(&self, event_id: &EventId) -> Result<Option<Rc<StoredEvent>>, StoreError> {
+        Ok(self.events(&[event_id.to_owned()]).await?.pop().flatten())
+    }
+
+    pub async fn events(&self, ids: &[OwnedEventId]) -> Result<Vec<Option<Rc<StoredEvent>>>, StoreError> {
+        let mut found = self.server.rooms.events.get_many(ids).await?;
+        for (id, found) in ids.iter().zip(&mut found) {
+            if let Some(fresh) = self.fresh.get(id) {
+                *found = Some(fresh.clone());
+            }
+        }
+        // An event of another room does not exist for this one.
+        for found in &mut found {
+            if found.as_ref().is_some_and(|event| event.header.room != self.room.num) {
+                *found = None;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Drafts, signs, judges and appends an event of a local user at the end of the room.
+    pub async fn draft(
+        &mut self,
+        draft: Draft,
+        client_txn: Option<(OwnedDeviceId, String)>,
+    ) -> Result<Rc<Pdu>, AppendError> {
+        let pdu = self.seal(draft).await?;
+        self.append_local(pdu, client_txn).await
+    }
+
+    /// Drafts and signs an event on top of the room as it is, and checks that the rules allow it.
+    pub async fn seal(&self, draft: Draft) -> Result<Pdu, AppendError> {
+        let position = self.position_for(&draft).await?;
+        let pdu = draft::seal(draft, position, &self.server.identity, &self.room.rules)?;
+        match self.admit(&pdu, &self.live.state).await? {
+            Verdict::Accepted => Ok(pdu),
+            Verdict::SoftFailed { rule } | Verdict::Rejected { rule } => Err(AppendError::Forbidden(rule)),
+        }
+    }
+
+    /// Appends an event that `seal` made in this same append.
+    pub async fn append_local(
+        &mut self,
+        pdu: Pdu,
+        client_txn: Option<(OwnedDeviceId, String)>,
+    ) -> Result<Rc<Pdu>, AppendError> {
+        let state_before = self.live.state.clone();
+        self.place(pdu, state_before, Verdict::Accepted, Placement::Live, Audience::Room { except: None }, client_txn)
+            .await
+    }
+
+    /// What a new event would cite now: `prev_events`, `auth_events`, depth and time.
+    pub async fn position_for(&self, draft: &Draft) -> Result<draft::Position, AppendError> {
+        let types = draft::auth_types(
+            &draft.kind,
+            &draft.sender,
+            draft.state_key.as_deref(),
+            &draft.content,
+            &self.room.rules.authorization,
+        )
+        .map_err(AppendError::Forbidden)?;
+        let auth_events =
+            types.iter().filter_map(|(kind, key)| self.live.state.get(kind, key)).cloned().collect::<BTreeSet<_>>();
+        let heads = self.require(&self.live.heads).await?;
+        let heads: Vec<_> = heads.iter().map(|head| (head.pdu.event_id.clone(), head.pdu.depth)).collect();
+        let (prev_events, depth) = extremities::cite(&heads);
+        let now_ms = self.server.environment.clock.now_ms();
+        Ok(draft::Position {
+            prev_events,
+            auth_events: auth_events.into_iter().collect(),
+            depth,
+            origin_server_ts: MilliSecondsSinceUnixEpoch(now_ms.try_into().unwrap_or_default()),
+        })
+    }
+
+    /// Judges a received event whose ancestry is in the store and appends it as its verdict demands.
+    ///
+    /// `Missing` names what must be fetched first.
+    pub async fn receive(
+        &mut self,
+        pdu: Pdu,
+        placement: Placement,
+        audience: Audience,
+    ) -> Result<Verdict, AppendError> {
+        let state_before = self.state_after(&pdu.prev_events).await?;
+        self.receive_at(pdu, state_before, placement, audience).await
+    }
+
+    /// As `receive`, at a state that was learnt otherwise than from the events before it.
+    pub async fn receive_at(
+        &mut self,
+        pdu: Pdu,
+        state_before: State,
+        placement: Placement,
+        audience: Audience,
+    ) -> Result<Verdict, AppendError> {
+        let verdict = match self.admit(&pdu, &state_before).await? {
+            // What is history now was judged against the state of its own time.
+            Verdict::SoftFailed { .. } if placement == Placement::History => Verdict::Accepted,
+            verdict => verdict,
+        };
+        self.place(pdu, state_before, verdict.clone(), placement, audience, None).await?;
+        Ok(verdict)
+    }
+
+    /// Stores an event for what others cite it for: part of a state or an auth chain, not of the timeline.
+    pub fn add_outlier(&mut self, mut pdu: Pdu, verdict: &Verdict) -> Rc<Pdu> {
+        pdu.rejected = matches!(verdict, Verdict::Rejected { .. });
+        let header = EventHeader {
+            room: self.room.num,
+            order: None,
+            state_before: None,
+            state_after: None,
+            verdict: stored(verdict),
+            redacted_by: None,
+            client_txn: None,
+        };
+        self.store(pdu, header)
+    }
+
+    /// The state after `event_ids`: that of the one, or the resolution of those of all.
+    pub async fn state_after(&mut self, event_ids: &[OwnedEventId]) -> Result<State, AppendError> {
+        let events = self.events(event_ids).await?;
+        let mut missing = BTreeSet::new();
+        let mut ids = BTreeSet::new();
+        for (id, event) in event_ids.iter().zip(events) {
+            match event.and_then(|event| event.header.state_after) {
+                Some(state) => ids.insert(state),
+                None => missing.insert(id.clone()),
+            };
+        }
+        if !missing.is_empty() {
+            return Err(AppendError::Missing(missing));
+        }
+        let mut states = Vec::new();
+        for id in ids {
+            states.push(self.server.rooms.states.load(id).await?);
+        }
+        match states.as_slice() {
+            [] => Ok(self.server.rooms.states.snapshot(&StateMap::new(), &mut self.batch).await?),
+            [state] => Ok(state.clone()),
+            _ => self.resolve(&states).await,
+        }
+    }
+
+    /// Whether the rules allow `pdu` at the events it cites, before it and now.
+    pub async fn admit(&self, pdu: &Pdu, state_before: &State) -> Result<Verdict, AppendError> {
+        let cited = self.require(&pdu.auth_events).await?;
+        let cited: Vec<Rc<Pdu>> = cited.iter().map(|event| event.pdu.clone()).collect();
+        self.with_events(|events| {
+            let before = |kind: &StateEventType, key: &str| events.get(state_before.get(kind, key)?);
+            let now = |kind: &StateEventType, key: &str| events.get(self.live.state.get(kind, key)?);
+            admit::admit(pdu, &self.room.rules, &cited, &before, &now)
+                .map_err(|missing| AppendError::Missing(missing.0))
+        })
+        .await
+    }
+
+    /// Runs a pure rule that looks events up, loading what it asked for and running it again until it asks no more.
+    pub async fn with_events<T>(&self, rule: impl Fn(&EventView) -> Result<T, AppendError>) -> Result<T, AppendError> {
+        let mut view = EventView::default();
+        for _ in 0..LOAD_ROUNDS_MAX {
+            let result = rule(&view);
+            let wanted: Vec<OwnedEventId> = view.wanted.take().into_iter().collect();
+            if wanted.is_empty() {
+                return result;
+            }
+            for event in self.require(&wanted).await? {
+                view.events.insert(event.pdu.event_id.clone(), event.pdu.clone());
+            }
+        }
+        Err(AppendError::Unresolvable("its auth chain has no end".to_owned()))
+    }
+
+    /// Writes everything, then makes it what the room is.
+    pub async fn commit(mut self) -> Result<(), AppendError> {
+        let row = RoomRow {
+            num: self.room.num,
+            version: self.room.version.clone(),
+            create_event: self.room.create_event.clone(),
+            heads: self.live.heads.clone(),
+            state: self.live.state.id,
+            resident: self.live.resident,
+        };
+        self.batch.put::<RoomsTable>(&self.room.id, &row);
+        self.server.database.commit(std::mem::take(&mut self.batch)).await?;
+        for event in std::mem::take(&mut self.fresh).into_values() {
+            self.server.rooms.events.remember(event);
+        }
+        self.server.rooms.adopt(&self.room, row, self.live.clone());
+        self.positions.clear();
+        self.server.notifier.notify();
+        for destination in &self.wake {
+            self.server.sender.wake(destination);
+        }
+        Ok(())
+    }
+
+    /// Makes the commit survive power loss: for what nobody can give back.
+    pub fn make_strict(&mut self) {
+        self.batch.durability = Durability::Strict;
+    }
+
+    /// Replaces the room's state and heads by what a peer vouched for when we joined through it.
+    pub async fn adopt_state(&mut self, state: State) -> Result<(), AppendError> {
+        let position = self.next_position().await?;
+        self.live.heads.clear();
+        self.change_state(state, position).await
+    }
+
+    pub(super) async fn next_position(&mut self) -> Result<u64, StoreError> {
+        let position = self.server.positions.next().await?;
+        let value = position.value();
+        self.positions.push(position);
+        Ok(value)
+    }
+
+    async fn place(
+        &mut self,
+        mut pdu: Pdu,
+        state_before: State,
+        verdict: Verdict,
+        placement: Placement,
+        audience: Audience,
+        client_txn: Option<(OwnedDeviceId, String)>,
+    ) -> Result<Rc<Pdu>, AppendError> {
+        let accepted = verdict == Verdict::Accepted;
+        let rejected = matches!(verdict, Verdict::Rejected { .. });
+        let state_after = match pdu.state_map_key() {
+            Some(key) if !rejected => {
+                let change = vec![(key, pdu.event_id.clone())];
+                self.server.rooms.states.derive(&state_before, change, &mut self.batch).await?
+            }
+            _ => state_before.clone(),
+        };
+        let position = self.next_position().await?;
+        let order = accepted.then(|| self.order_for(placement, position));
+        let header = EventHeader {
+            room: self.room.num,
+            order,
+            state_before: Some(state_before.id),
+            state_after: Some(state_after.id),
+            verdict: stored(&verdict),
+            redacted_by: None,
+            client_txn,
+        };
+        pdu.rejected = rejected;
+        let pdu = self.store(pdu, header);
+        if let Verdict::SoftFailed { rule } | Verdict::Rejected { rule } = &verdict {
+            tracing::info!(event = %pdu.event_id, room = %self.room.id, %rule, "event refused");
+        }
+        let Some(order) = order else { return Ok(pdu) };
+        self.batch.put::<Timeline>(&(self.room.num, order), &pdu.event_id);
+        self.note_gaps(&pdu, order).await?;
+        let before = joined_servers(&self.live.members);
+        let target_before = pdu.target().and_then(|user| self.live.members.get(user)).map(|row| row.membership.clone());
+        if placement == Placement::Live {
+            self.advance(&pdu, &state_after, position).await?;
+            let event = self.fresh[&pdu.event_id].clone();
+            unread::record(self, &event, order).await?;
+            self.timeline_grew.push(event);
+        }
+        self.apply_redactions(&pdu).await?;
+        if let Audience::Room { except } = audience {
+            self.address(&pdu, position, &before, target_before.as_ref(), except);
+        }
+        Ok(pdu)
+    }
+
+    fn order_for(&mut self, placement: Placement, position: u64) -> i64 {
+        let live = &mut self.live;
+        let order = match placement {
+            Placement::Live => position as i64,
+            Placement::History => live.oldest_order.min(0) - 1,
+        };
+        live.newest_order = if live.newest_order == 0 { order } else { live.newest_order.max(order) };
+        live.oldest_order = if live.oldest_order == 0 { order } else { live.oldest_order.min(order) };
+        order
+    }
+
+    /// Moves heads and current state past a new accepted event.
+    async fn advance(&mut self, pdu: &Rc<Pdu>, state_after: &State, position: u64) -> Result<(), AppendError> {
+        let hidden = self.hidden_prevs(pdu).await?;
+        let heads: BTreeSet<_> = self.live.heads.iter().cloned().collect();
+        let heads = extremities::advance(&heads, pdu, &|id| hidden.get(id).cloned());
+        self.live.heads = heads.into_iter().collect();
+        let current = match self.live.heads.as_slice() {
+            [_only] => state_after.clone(),
+            heads => {
+                let heads = heads.to_vec();
+                self.state_after(&heads).await?
+            }
+        };
+        self.change_state(current, position).await
+    }
+
+    /// The previous events of those that `pdu` follows but clients never saw (soft-failed, rejected).
+    async fn hidden_prevs(&self, pdu: &Pdu) -> Result<BTreeMap<OwnedEventId, Vec<OwnedEventId>>, StoreError> {
+        let mut hidden = BTreeMap::new();
+        let mut pending = pdu.prev_events.clone();
+        while !pending.is_empty() && hidden.len() < extremities::HIDDEN_WALK_MAX {
+            let events = self.events(&pending).await?;
+            pending.clear();
+            for event in events.into_iter().flatten() {
+                let known = hidden.contains_key(&event.pdu.event_id);
+                if !event.is_accepted() && !event.is_outlier() && !known {
+                    pending.extend(event.pdu.prev_events.iter().cloned());
+                    hidden.insert(event.pdu.event_id.clone(), event.pdu.prev_events.clone());
+                }
+            }
+        }
+        Ok(hidden)
+    }
+
+    /// Queues the event for the servers that must hear of it from us.
+    fn address(
+        &mut self,
+        pdu: &Rc<Pdu>,
+        position: u64,
+        joined_before: &BTreeSet<OwnedServerName>,
+        target_before: Option<&MembershipState>,
+        except: Option<OwnedServerName>,
+    ) {
+        let own = self.server.server_name();
+        let joined_after = joined_servers(&self.live.members);
+        let mut servers = destinations(pdu, own, joined_before, &joined_after, target_before);
+        if pdu.membership() == Some(MembershipState::Invite)
+            && let Some(target) = pdu.target().map(|user| user.server_name())
+            && !joined_before.contains(target)
+        {
+            // It hears of the invite by an invite request.
+            servers.remove(target);
+        }
+        for server in servers.into_iter().filter(|server| Some(server) != except.as_ref()) {
+            self.batch.put::<Outbox>(&(server.clone(), position), &OutboxRow::Pdu(pdu.event_id.clone()));
+            self.wake.insert(server);
+        }
+    }
+
+    /// Queues an invite request that could not be made at once.
+    pub async fn queue_invite(&mut self, server: &OwnedServerName, event_id: OwnedEventId) -> Result<(), StoreError> {
+        let position = self.next_position().await?;
+        self.batch.put::<Outbox>(&(server.clone(), position), &OutboxRow::Invite(event_id));
+        self.wake.insert(server.clone());
+        Ok(())
+    }
+
+    /// Notes which of the events it follows are not in the timeline, and that it fills such a gap itself.
+    async fn note_gaps(&mut self, pdu: &Rc<Pdu>, order: i64) -> Result<(), StoreError> {
+        let prevs = self.events(&pdu.prev_events).await?;
+        for (id, prev) in pdu.prev_events.iter().zip(prevs) {
+            if prev.is_none_or(|prev| prev.is_outlier()) {
+                self.batch.put::<Gaps>(&(self.room.num, id.clone()), &GapRow { order });
+            }
+        }
+        self.batch.delete::<Gaps>(&(self.room.num, pdu.event_id.clone()));
+        Ok(())
+    }
+
+    async fn resolve(&mut self, states: &[State]) -> Result<State, AppendError> {
+        let maps: Vec<StateMap> = states.iter().map(State::to_map).collect();
+        let resolved = self
+            .with_events(|view| match resolve(&self.room.rules, &maps, &view.events) {
+                Ok(state) => Ok(state),
+                Err(ResolveError::Missing(wanted)) => {
+                    view.wanted.borrow_mut().extend(wanted);
+                    Err(AppendError::Unresolvable("events are missing".to_owned()))
+                }
+                Err(ResolveError::Invalid(reason)) => Err(AppendError::Unresolvable(reason)),
+            })
+            .await?;
+        if let Some(index) = maps.iter().position(|map| *map == resolved) {
+            return Ok(states[index].clone());
+        }
+        Ok(self.server.rooms.states.adopt(&states[0], &resolved, &mut self.batch).await?)
+    }
+
+    async fn require(&self, ids: &[OwnedEventId]) -> Result<Vec<Rc<StoredEvent>>, AppendError> {
+        let events = self.events(ids).await?;
+        let missing: BTreeSet<_> =
+            ids.iter().zip(&events).filter(|(_, event)| event.is_none()).map(|(id, _)| id.clone()).collect();
+        if !missing.is_empty() {
+            return Err(AppendError::Missing(missing));
+        }
+        Ok(events.into_iter().flatten().collect())
+    }
+
+    pub(super) fn store(&mut self, pdu: Pdu, header: EventHeader) -> Rc<Pdu> {
+        let pdu = Rc::new(pdu);
+        let event = Rc::new(StoredEvent { pdu: pdu.clone(), header });
+        self.server.rooms.events.write(&event, &mut self.batch);
+        self.fresh.insert(pdu.event_id.clone(), event);
+        pdu
+    }
+
+    /// Whether `kind` events of this append reached the timeline.
+    pub fn appended(&self, kind: &TimelineEventType) -> bool {
+        self.timeline_grew.iter().any(|event| event.pdu.kind == *kind)
+    }
+}
+
+/// Events at hand for a pure rule, and a note of those it wanted.
+#[derive(Default)]
+pub struct EventView {
+    events: BTreeMap<OwnedEventId, Rc<Pdu>>,
+    wanted: RefCell<BTreeSet<OwnedEventId>>,
+}
+
+impl EventView {
+    pub fn get(&self, event_id: &OwnedEventId) -> Option<Rc<Pdu>> {
+        let found = self.events.get(event_id).cloned();
+        if found.is_none() {
+            self.wanted.borrow_mut().insert(event_id.clone());
+        }
+        found
+    }
+}
+
+fn stored(verdict: &Verdict) -> StoredVerdict {
+    match verdict {
+        Verdict::Accepted => StoredVerdict::Accepted,
+        Verdict::SoftFailed { .. } => StoredVerdict::SoftFailed,
+        Verdict::Rejected { .. } => StoredVerdict::Rejected,
+    }
+}

@@ -1,0 +1,176 @@
+//! What a change of the current state means for who is a member.
+use std::{collections::BTreeSet, rc::Rc};
+
+use ruma::{
+    OwnedUserId, UserId,
+    events::{StateEventType, room::member::MembershipState},
+};
+use serde::Deserialize;
+
+use super::{Append, AppendError};
+use crate::{
+    domain::event::Pdu,
+    homeserver::states::{State, StateKey},
+    storage::tables::{MembershipRow, Memberships, RoomMemberRow, RoomMembers},
+};
+
+/// The most characters of a display name or avatar kept beside the membership; the event keeps the whole.
+const PROFILE_FIELD_CHARS_MAX: usize = 512;
+
+#[derive(Deserialize)]
+struct Content {
+    membership: MembershipState,
+    #[serde(default)]
+    displayname: serde_json::Value,
+    #[serde(default)]
+    avatar_url: serde_json::Value,
+}
+
+impl Append<'_> {
+    /// Makes `state` the current one and brings members and local users' memberships in line with it.
+    pub(super) async fn change_state(&mut self, state: State, position: u64) -> Result<(), AppendError> {
+        let changed = changed_members(&self.live.state, &state);
+        self.live.state = state;
+        for user_id in changed {
+            self.change_member(user_id, position).await?;
+        }
+        let own = self.server.server_name();
+        self.live.resident = self
+            .live
+            .members
+            .iter()
+            .any(|(user, member)| user.server_name() == own && member.membership == MembershipState::Join);
+        Ok(())
+    }
+
+    async fn change_member(&mut self, user_id: OwnedUserId, position: u64) -> Result<(), AppendError> {
+        let key = (self.room.num, user_id.clone());
+        let event_id = self.live.state.get(&StateEventType::RoomMember, user_id.as_str()).cloned();
+        let event = match &event_id {
+            Some(event_id) => {
+                self.event(event_id).await?.ok_or(AppendError::Missing([event_id.clone()].into()))?.pdu.clone()
+            }
+            None => {
+                self.live.members.remove_mut(&user_id);
+                self.batch.delete::<RoomMembers>(&key);
+                if user_id.server_name() == self.server.server_name() {
+                    // Resolution took a membership away that was never granted.
+                    self.batch.delete::<Memberships>(&(user_id, self.room.id.clone()));
+                }
+                return Ok(());
+            }
+        };
+        let row = member_row(&event);
+        self.batch.put::<RoomMembers>(&key, &row);
+        if user_id.server_name() == self.server.server_name() {
+            let membership = self.membership_row(&user_id, &event, &row, position).await?;
+            self.batch.put::<Memberships>(&(user_id.clone(), self.room.id.clone()), &membership);
+        }
+        self.live.members.insert_mut(user_id, Rc::new(row));
+        Ok(())
+    }
+
+    async fn membership_row(
+        &self,
+        user_id: &UserId,
+        event: &Rc<Pdu>,
+        row: &RoomMemberRow,
+        position: u64,
+    ) -> Result<MembershipRow, AppendError> {
+        let stripped_state = match row.membership {
+            MembershipState::Invite | MembershipState::Knock => self.stripped_state(event).await?,
+            _ => Vec::new(),
+        };
+        let previous = self.server.database.get::<Memberships>(&(user_id.to_owned(), self.room.id.clone())).await?;
+        // A leave after a forget stays forgotten; being invited or joining again brings the room back.
+        let forgotten = previous.is_some_and(|previous| previous.forgotten)
+            && matches!(row.membership, MembershipState::Leave | MembershipState::Ban);
+        Ok(MembershipRow {
+            membership: row.membership.clone(),
+            event_id: event.event_id.clone(),
+            sender: event.sender.clone(),
+            position,
+            stripped_state,
+            invite_event: None,
+            room_version: Some(self.room.version.clone()),
+            forgotten,
+        })
+    }
+
+    /// What somebody who is not in the room gets to know of it with an invite or knock (client-server API,
+    /// "Stripped state"), `event` included.
+    pub async fn stripped_state(&self, event: &Pdu) -> Result<Vec<serde_json::Value>, AppendError> {
+        let mut stripped = Vec::new();
+        for kind in [
+            StateEventType::RoomCreate,
+            StateEventType::RoomName,
+            StateEventType::RoomAvatar,
+            StateEventType::RoomTopic,
+            StateEventType::RoomJoinRules,
+            StateEventType::RoomCanonicalAlias,
+            StateEventType::RoomEncryption,
+        ] {
+            if let Some(event_id) = self.live.state.get(&kind, "")
+                && let Some(event) = self.event(event_id).await?
+            {
+                stripped.push(strip(&event.pdu));
+            }
+        }
+        if let Some(event_id) = self.live.state.get(&StateEventType::RoomMember, event.sender.as_str())
+            && event.sender.as_str() != event.state_key.as_deref().unwrap_or_default()
+            && let Some(inviter) = self.event(event_id).await?
+        {
+            stripped.push(strip(&inviter.pdu));
+        }
+        stripped.push(strip(event));
+        Ok(stripped)
+    }
+}
+
+/// The four fields of a stripped state event.
+pub fn strip(pdu: &Pdu) -> serde_json::Value {
+    serde_json::json!({
+        "type": pdu.kind,
+        "state_key": pdu.state_key,
+        "sender": pdu.sender,
+        "content": serde_json::from_str::<serde_json::Value>(pdu.content.get()).unwrap_or_default(),
+    })
+}
+
+fn member_row(event: &Pdu) -> RoomMemberRow {
+    let content = serde_json::from_str::<Content>(event.content.get());
+    let text =
+        |value: &serde_json::Value| value.as_str().map(|text| text.chars().take(PROFILE_FIELD_CHARS_MAX).collect());
+    let (membership, displayname, avatar_url) = match &content {
+        Ok(content) => (content.membership.clone(), text(&content.displayname), text(&content.avatar_url)),
+        // Authorization refuses a membership it cannot read.
+        Err(_) => (MembershipState::Leave, None, None),
+    };
+    RoomMemberRow { membership, event_id: event.event_id.clone(), displayname, avatar_url }
+}
+
+/// Users whose membership event differs between two states.
+fn changed_members(old: &State, new: &State) -> BTreeSet<OwnedUserId> {
+    if old.id == new.id {
+        return BTreeSet::new();
+    }
+    let user = |key: &StateKey| UserId::parse(&key.1).ok();
+    let members = |state: &State| -> Vec<(StateKey, ruma::OwnedEventId)> {
+        let from = (StateEventType::RoomMember, String::new());
+        let of_members = state.entries.range(from..).take_while(|(key, _)| key.0 == StateEventType::RoomMember);
+        of_members.map(|(key, id)| (key.clone(), id.clone())).collect()
+    };
+    let (old_members, new_members) = (members(old), members(new));
+    let mut changed = BTreeSet::new();
+    for (key, id) in &new_members {
+        if old.entries.get(key) != Some(id) {
+            changed.extend(user(key));
+        }
+    }
+    for (key, _) in &old_members {
+        if !new.entries.contains_key(key) {
+            changed.extend(user(key));
+        }
+    }
+    changed
+}

@@ -1,0 +1,62 @@
+//! Redactions: what they take away is gone from the store, whichever of the two events comes first.
+use std::rc::Rc;
+
+use ruma::events::{StateEventType, TimelineEventType};
+
+use super::{Append, AppendError};
+use crate::{
+    domain::{event::Pdu, room::power},
+    homeserver::events::StoredEvent,
+    storage::tables::{EventHeader, PendingRedactions},
+};
+
+impl Append<'_> {
+    /// Applies `pdu` if it redacts something we have, and any redaction of `pdu` that came before it.
+    pub(super) async fn apply_redactions(&mut self, pdu: &Rc<Pdu>) -> Result<(), AppendError> {
+        let key = (self.room.id.clone(), pdu.event_id.clone());
+        if let Some(redaction) = self.server.database.get::<PendingRedactions>(&key).await? {
+            self.batch.delete::<PendingRedactions>(&key);
+            if let (Some(redaction), Some(target)) = (self.event(&redaction).await?, self.event(&pdu.event_id).await?) {
+                self.redact(&redaction.pdu, &target).await?;
+            }
+        }
+        let Some(redacts) = pdu.redacts.clone().filter(|_| pdu.kind == TimelineEventType::RoomRedaction) else {
+            return Ok(());
+        };
+        match self.event(&redacts).await? {
+            Some(target) => self.redact(pdu, &target).await,
+            None => {
+                self.batch.put::<PendingRedactions>(&(self.room.id.clone(), redacts), &pdu.event_id);
+                Ok(())
+            }
+        }
+    }
+
+    async fn redact(&mut self, redaction: &Rc<Pdu>, target: &StoredEvent) -> Result<(), AppendError> {
+        // The create event cannot be taken from a room that rests on it.
+        let already = target.header.redacted_by.is_some() || target.pdu.kind == TimelineEventType::RoomCreate;
+        if already || !self.may_redact(redaction, &target.pdu).await? {
+            return Ok(());
+        }
+        let header = EventHeader { redacted_by: Some(redaction.event_id.clone()), ..target.header.clone() };
+        self.store(target.pdu.redacted(&self.room.rules), header);
+        Ok(())
+    }
+
+    /// Room versions 3 and later accept every redaction event and leave it to the server whether it takes effect:
+    /// with the power to redact, or from the server the event came from.
+    async fn may_redact(&self, redaction: &Rc<Pdu>, target: &Pdu) -> Result<bool, AppendError> {
+        if redaction.sender.server_name() == target.sender.server_name() {
+            return Ok(true);
+        }
+        let rules = &self.room.rules.authorization;
+        let state = &self.live.state;
+        self.with_events(|events| {
+            let at = |kind: StateEventType| events.get(state.get(&kind, "")?);
+            let Some(create) = at(StateEventType::RoomCreate) else { return Ok(false) };
+            let levels = at(StateEventType::RoomPowerLevels);
+            Ok(power::may_redact(&redaction.sender, &create, levels.as_ref(), rules).unwrap_or(false))
+        })
+        .await
+    }
+}
