@@ -1,1 +1,66 @@
-fn main() {}
+//! The native program `warren`: reads its flags, starts what they ask for, and turns every failure into one sentence.
+mod circuit_relay;
+mod handed_over_sockets;
+mod http_listener;
+mod options;
+mod page_config;
+mod public_url;
+mod relay_identity;
+mod routes;
+mod security_headers;
+mod serve;
+mod static_site;
+mod websocket_bytes;
+mod websocket_upgrade;
+mod write_deadline;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser;
+use options::{Command, Options};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// What may still run once the listener has stopped gets this long before the process ends.
+const RUNTIME_STOP_MAX: Duration = Duration::from_millis(100);
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    start_logging();
+    // Every tab holds one socket; the usual soft limit of 1024 files is less than we admit.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::debug!(%error, "the limit on open files stays as it is");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start the runtime: {error}")),
+    };
+    let Command::Serve(options) = options.command;
+    let outcome = runtime.block_on(serve::serve(options));
+    runtime.shutdown_timeout(RUNTIME_STOP_MAX);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn fail(sentence: &str) -> ExitCode {
+    eprintln!("warren: {sentence}");
+    ExitCode::FAILURE
+}
+
+/// Logs go to stderr; `RUST_LOG` holds targets and levels such as `warren=debug,libp2p_relay=debug`.
+fn start_logging() {
+    let default = || Targets::new().with_default(LevelFilter::WARN).with_target("warren", LevelFilter::INFO);
+    let wanted = std::env::var("RUST_LOG").ok();
+    let parsed = wanted.as_deref().map(str::parse::<Targets>);
+    let filter = match &parsed {
+        Some(Ok(targets)) => targets.clone(),
+        _ => default(),
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    tracing_subscriber::registry().with(lines).with(filter).init();
+    if let Some(Err(error)) = parsed {
+        tracing::warn!(%error, "RUST_LOG is not understood and was ignored");
+    }
+}

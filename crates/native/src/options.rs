@@ -1,0 +1,156 @@
+//! The command line: its flags, their defaults and what is refused before anything starts.
+use std::{
+    env,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::public_url::PublicUrl;
+
+/// RFC 9476: a name under `alt` is never looked up in DNS. The same default as the core's.
+const DEFAULT_NAME_SUFFIX: &str = "alt";
+
+/// A server name is a label of 62 characters, a dot and the suffix; the Matrix specification allows 230 in all and DNS 253.
+const NAME_SUFFIX_MAX_CHARS: usize = 230 - 63;
+
+/// What one relayed connection may last, in seconds, unless the flag says otherwise.
+const CIRCUIT_SECONDS_DEFAULT: u64 = 10 * 60;
+
+/// What one relayed connection may carry, in bytes of both directions together, unless the flag says otherwise.
+const CIRCUIT_BYTES_DEFAULT: u64 = 8 * 1024 * 1024;
+
+/// Warren: a Matrix homeserver in every browser tab.
+#[derive(Parser)]
+#[command(name = "warren", version)]
+pub struct Options {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Serve the page, and relay between the tabs that opened it.
+    ///
+    /// One TCP port carries everything: the page, /config.json, /health and the WebSocket of the relay.
+    /// Standard output gets one line, once it is ready; logs go to standard error and RUST_LOG selects them
+    /// (for example RUST_LOG=warren=debug).
+    Serve(ServeOptions),
+}
+
+#[derive(Args)]
+pub struct ServeOptions {
+    /// Address and port to listen on; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// Where browsers reach this server, such as https://chat.example.org behind a proxy that ends TLS
+    /// [default: http://localhost:PORT]
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<PublicUrl>,
+
+    /// Directory that keeps the relay's key [default: warren in the user's data directory]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Directory of the built page [default: dist here, or else beside the program]
+    #[arg(long, value_name = "DIR")]
+    pub site: Option<PathBuf>,
+
+    /// What the names of homeservers made by this page end in
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_NAME_SUFFIX, value_parser = parse_name_suffix)]
+    pub name_suffix: String,
+
+    /// How long one relayed connection may last
+    #[arg(long, value_name = "SECONDS", default_value_t = CIRCUIT_SECONDS_DEFAULT,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub circuit_seconds: u64,
+
+    /// How much one relayed connection may carry, both directions together
+    #[arg(long, value_name = "BYTES", default_value_t = CIRCUIT_BYTES_DEFAULT,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub circuit_bytes: u64,
+}
+
+impl ServeOptions {
+    /// The directory asked for, or `warren` in the platform's data directory, or `.warren` here when there is no home.
+    pub fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| default_data_dir(|name| env::var_os(name).map(PathBuf::from)))
+    }
+
+    /// The directory asked for, or the first `dist` that holds a page; without one, the `dist` of the working directory.
+    pub fn site_dir(&self) -> PathBuf {
+        let here = PathBuf::from("dist");
+        let beside = env::current_exe().ok().and_then(|path| path.parent().map(|parent| parent.join("dist")));
+        let built = |dir: &Path| dir.join("index.html").is_file();
+        match &self.site {
+            Some(dir) => dir.clone(),
+            None if built(&here) => here,
+            None => beside.filter(|dir| built(dir)).unwrap_or(here),
+        }
+    }
+}
+
+fn default_data_dir(variable: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
+    let set = |name: &str| variable(name).filter(|path| path.is_absolute());
+    let home = |below: &str| set("HOME").map(|home| home.join(below));
+    let platform = if cfg!(target_os = "macos") {
+        home("Library/Application Support")
+    } else if cfg!(windows) {
+        set("LOCALAPPDATA")
+    } else {
+        set("XDG_DATA_HOME").or_else(|| home(".local/share"))
+    };
+    platform.map_or_else(|| PathBuf::from(".warren"), |dir| dir.join("warren"))
+}
+
+fn parse_name_suffix(text: &str) -> Result<String, String> {
+    let label_is_valid = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if text.len() > NAME_SUFFIX_MAX_CHARS {
+        return Err(format!("longer than {NAME_SUFFIX_MAX_CHARS} characters"));
+    }
+    if !text.split('.').all(label_is_valid) {
+        return Err("not a DNS name of lower-case letters, digits and hyphens".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_consistent() {
+        use clap::CommandFactory;
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn name_suffixes_are_dns_names() {
+        for good in ["alt", "chat.example.org", "a-1.b"] {
+            assert_eq!(parse_name_suffix(good).as_deref(), Ok(good));
+        }
+        for bad in ["", ".", "a..b", "Alt", "-a", "a-", "a_b", "a:8448", "é", &"a.".repeat(100), &"a".repeat(64)] {
+            assert!(parse_name_suffix(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn data_lives_where_the_platform_keeps_it() {
+        let variables = |pairs: &'static [(&'static str, &'static str)]| {
+            move |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| PathBuf::from(value))
+        };
+        let xdg = variables(&[("XDG_DATA_HOME", "/x"), ("HOME", "/h")]);
+        assert_eq!(default_data_dir(xdg), Path::new("/x/warren"));
+        let relative = variables(&[("XDG_DATA_HOME", "x"), ("HOME", "/h")]);
+        assert_eq!(default_data_dir(relative), Path::new("/h/.local/share/warren"));
+        assert_eq!(default_data_dir(variables(&[])), Path::new(".warren"));
+    }
+}

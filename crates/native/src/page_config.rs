@@ -1,0 +1,47 @@
+//! `/config.json`: what the page must know of the place it came from.
+use bytes::Bytes;
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
+use serde::Serialize;
+
+use crate::public_url::PublicUrl;
+
+/// Raised when the page could misread a newer form.
+const VERSION: u32 = 1;
+
+/// The parts of the answer that do not change while the program runs.
+pub struct PageConfig {
+    relays: Vec<Multiaddr>,
+    name_suffix: String,
+    public_url: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire<'a> {
+    version: u32,
+    relays: &'a [Multiaddr],
+    ice_servers: [(); 0],
+    server_name_suffix: &'a str,
+    public_url: &'a str,
+    build: &'a str,
+}
+
+impl PageConfig {
+    pub fn new(public_url: &PublicUrl, relay: PeerId, name_suffix: String) -> Self {
+        let relays = vec![public_url.multiaddr().with(Protocol::P2p(relay))];
+        Self { relays, name_suffix, public_url: public_url.to_string() }
+    }
+
+    /// `build` names the build of the page that is served now.
+    pub fn to_json(&self, build: &str) -> Bytes {
+        let wire = Wire {
+            version: VERSION,
+            relays: &self.relays,
+            ice_servers: [],
+            server_name_suffix: &self.name_suffix,
+            public_url: &self.public_url,
+            build,
+        };
+        serde_json::to_vec(&wire).expect("strings and numbers are JSON").into()
+    }
+}

@@ -1,0 +1,109 @@
+//! `warren serve`: puts the page, the relay and the one port together and runs until it is told to stop.
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::net::TcpListener;
+
+use crate::{
+    circuit_relay::{self, RelaySettings},
+    handed_over_sockets::websocket_multiaddr,
+    http_listener,
+    options::ServeOptions,
+    page_config::PageConfig,
+    public_url::PublicUrl,
+    relay_identity::{self, RelayIdentityError},
+    routes::Routes,
+    security_headers::SecurityHeaders,
+    static_site::{SiteError, StaticSite},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    #[error(transparent)]
+    Identity(#[from] RelayIdentityError),
+    #[error("{0} is taken by another program: stop that one, or choose another port with --listen")]
+    PortTaken(SocketAddr),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot wait for the signals that stop this program: {0}")]
+    Signals(io::Error),
+    #[error("cannot write to standard output: {0}")]
+    Output(io::Error),
+}
+
+/// Serves until SIGTERM or SIGINT; every error is one of the start.
+pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
+    let site = StaticSite::open(options.site_dir())?;
+    let (listener, address) = listen(options.listen).await?;
+    let keypair = relay_identity::load_or_create(&options.data_dir())?;
+    let peer_id = keypair.public().to_peer_id();
+    let public_url = options.public_url.unwrap_or_else(|| PublicUrl::on_this_machine(address.port()));
+    let relay = circuit_relay::start(RelaySettings {
+        keypair,
+        listen: websocket_multiaddr(address),
+        external: public_url.multiaddr(),
+        circuit_duration: Duration::from_secs(options.circuit_seconds),
+        circuit_bytes: options.circuit_bytes,
+    });
+    tracing::info!(%address, %peer_id, site = %site.dir().display(), "listening");
+    let routes = Arc::new(Routes {
+        site,
+        config: PageConfig::new(&public_url, peer_id, options.name_suffix),
+        security: SecurityHeaders::new(&public_url),
+        relay,
+        relay_peer_id: peer_id.to_string(),
+    });
+    let stop = stop_signal().map_err(ServeError::Signals)?;
+    announce(&public_url).map_err(ServeError::Output)?;
+    let answer = move |request, remote| {
+        let routes = routes.clone();
+        async move { routes.answer(request, remote).await }
+    };
+    http_listener::serve(listener, answer, stop).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => ServeError::PortTaken(address),
+        _ => ServeError::Listen { address, source },
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// The one line on standard output; whoever started the program may wait for it.
+fn announce(public_url: &PublicUrl) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    writeln!(output, "Warren is ready: {public_url}")?;
+    output.flush()
+}
+
+/// Resolves at the first SIGTERM or SIGINT after the call.
+#[cfg(unix)]
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Resolves at the first Ctrl-C.
+#[cfg(not(unix))]
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}
