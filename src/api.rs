@@ -1,8 +1,21 @@
 //! The sole entry for all shells: an HTTP request in, an HTTP response out, whatever carried them.
-use std::rc::Rc;
+pub mod client;
+mod client_auth;
+mod error;
+mod federation;
+mod limits;
+mod router;
+
+use std::{rc::Rc, sync::LazyLock};
 
 use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
 
+pub use self::{error::ApiError, router::Operation};
+use self::{
+    limits::{CLIENT_BODY_MAX_BYTES, FEDERATION_BODY_MAX_BYTES},
+    router::Router,
+};
 use crate::{domain::identity::PublicKey, homeserver::Homeserver};
 
 pub type Request = http::Request<Bytes>;
@@ -17,10 +30,55 @@ pub enum Origin {
     Peer(PublicKey),
 }
 
+static CLIENT: LazyLock<Router> =
+    LazyLock::new(|| Router::new(&["/_matrix/client/", "/.well-known/"], client::routes()));
+static FEDERATION: LazyLock<Router> =
+    LazyLock::new(|| Router::new(&["/_matrix/federation/", "/_matrix/key/"], federation::routes()));
+
 /// Answers one request. Never fails: every error is a response.
-pub async fn handle(_homeserver: &Rc<Homeserver>, _request: Request, _origin: Origin) -> Response {
-    http::Response::builder()
-        .status(404)
-        .body(Bytes::from_static(br#"{"errcode":"M_UNRECOGNIZED","error":"Unrecognized request"}"#))
-        .expect("a constant response is valid")
+pub async fn handle(homeserver: &Rc<Homeserver>, request: Request, origin: Origin) -> Response {
+    match origin {
+        // A browser asks before it sends; the answer is the same for every path (client-server API, "Web browser clients").
+        Origin::Client if request.method() == Method::OPTIONS => with_cors(empty(StatusCode::OK)),
+        Origin::Client => with_cors(answer(homeserver, &CLIENT, request, origin, CLIENT_BODY_MAX_BYTES).await),
+        Origin::Peer(_) => answer(homeserver, &FEDERATION, request, origin, FEDERATION_BODY_MAX_BYTES).await,
+    }
+}
+
+/// Every operation that is served, for the table of what the specification asks (`docs/spec-coverage.md`).
+pub fn operations() -> Vec<Operation> {
+    [CLIENT.operations(), FEDERATION.operations()].concat()
+}
+
+async fn answer(
+    homeserver: &Rc<Homeserver>,
+    router: &Router,
+    request: Request,
+    origin: Origin,
+    body_max_bytes: usize,
+) -> Response {
+    if request.body().len() > body_max_bytes {
+        return ApiError::body_too_large(body_max_bytes).into_response();
+    }
+    router.dispatch(homeserver, request, origin).await.unwrap_or_else(ApiError::into_response)
+}
+
+fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
+}
+
+fn with_cors(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("X-Requested-With, Content-Type, Authorization"),
+    );
+    response
 }

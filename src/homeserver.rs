@@ -6,15 +6,17 @@ pub mod peers;
 pub mod positions;
 pub mod rooms;
 pub mod sender;
+pub mod sessions;
 pub mod states;
 pub mod unread;
 
 use std::rc::Rc;
 
+use futures::lock::Mutex;
 use ruma::{OwnedServerName, ServerName};
 use thiserror::Error;
 
-use self::{notifier::Notifier, positions::Positions, rooms::Rooms, sender::Sender};
+use self::{notifier::Notifier, positions::Positions, rooms::Rooms, sender::Sender, sessions::Sessions};
 use crate::{
     domain::identity::Identity,
     ports::{Environment, StoreError},
@@ -41,6 +43,9 @@ pub struct Homeserver {
     pub(crate) notifier: Notifier,
     pub(crate) rooms: Rooms,
     pub(crate) sender: Sender,
+    pub(crate) sessions: Sessions,
+    /// Held from reading to committing by whoever changes accounts, devices, profiles or account data.
+    pub(crate) accounts_lock: Mutex<()>,
 }
 
 impl Homeserver {
@@ -60,6 +65,8 @@ impl Homeserver {
             notifier: Notifier::default(),
             rooms,
             sender: Sender::default(),
+            sessions: Sessions::default(),
+            accounts_lock: Mutex::default(),
             environment,
         });
         server.sender.start(&server).await?;

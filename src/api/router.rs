@@ -1,0 +1,215 @@
+//! From method and path to handler. ruma's request types say which method, paths and authentication an endpoint has, so
+//! that a request type is its own route.
+use std::{collections::BTreeMap, future::Future, rc::Rc};
+
+use bytes::BytesMut;
+use futures::future::{FutureExt, LocalBoxFuture};
+use http::Method;
+use percent_encoding::percent_decode_str;
+use ruma::api::{
+    IncomingRequest, Metadata, OutgoingResponse, OutgoingResponseExt, auth_scheme::AuthScheme,
+    path_builder::PathBuilder,
+};
+
+use super::{ApiError, Origin, Request, Response};
+use crate::homeserver::Homeserver;
+
+/// How an endpoint with this authentication scheme learns who asks.
+pub trait Authenticate: AuthScheme {
+    /// Who asks: what the handler gets as its second argument.
+    type Principal;
+
+    fn authenticate(
+        homeserver: &Rc<Homeserver>,
+        request: &Request,
+        origin: Origin,
+    ) -> impl Future<Output = Result<Self::Principal, ApiError>>;
+}
+
+/// A request whose path matched a route.
+struct Incoming {
+    request: Request,
+    origin: Origin,
+    path_args: Vec<String>,
+}
+
+type Handler =
+    Box<dyn Fn(Rc<Homeserver>, Incoming) -> LocalBoxFuture<'static, Result<Response, ApiError>> + Send + Sync>;
+
+/// One endpoint: its method, all its paths, and what answers it.
+pub struct Route {
+    method: Method,
+    paths: Vec<&'static str>,
+    handler: Handler,
+    handler_name: &'static str,
+}
+
+/// An endpoint as `docs/spec-coverage.md` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Operation {
+    pub method: String,
+    /// The newest stable path, or the only unstable one.
+    pub path: &'static str,
+    /// The handler's path below `warren::api::`.
+    pub handler: &'static str,
+}
+
+/// The route of the ruma request type that `handler` takes: its method, every path it ever had, its authentication.
+pub fn route<R, P, O, H>(handler: H) -> Route
+where
+    R: IncomingRequest<OutgoingResponse = O> + Metadata<Authentication: Authenticate<Principal = P>> + 'static,
+    O: OutgoingResponse + 'static,
+    P: 'static,
+    H: AsyncFn(&Rc<Homeserver>, P, R) -> Result<O, ApiError> + Copy + Send + Sync + 'static,
+{
+    let handler_name = std::any::type_name::<H>();
+    let boxed = move |homeserver: Rc<Homeserver>, incoming: Incoming| {
+        async move {
+            let Incoming { request, origin, path_args } = incoming;
+            let principal = R::Authentication::authenticate(&homeserver, &request, origin).await?;
+            check_body(&request)?;
+            let (parts, body) = request.into_parts();
+            let path_args: Vec<&str> = path_args.iter().map(String::as_str).collect();
+            let parsed = R::try_from_http_request_inner(http::Request::from_parts(parts, &*body), &path_args)
+                .map_err(|error| ApiError::malformed(&error, &body))?;
+            drop(body);
+            into_http(handler(&homeserver, principal, parsed).await?)
+        }
+        .boxed_local()
+    };
+    Route {
+        method: R::METHOD,
+        paths: R::PATH_BUILDER.all_paths().collect(),
+        handler: Box::new(boxed),
+        handler_name: handler_name.strip_prefix("warren::api::").unwrap_or(handler_name),
+    }
+}
+
+impl Route {
+    /// Serves a path that ruma's metadata does not know: fewer arguments, where the type allows that.
+    pub fn also(mut self, path: &'static str) -> Self {
+        self.paths.insert(0, path);
+        self
+    }
+}
+
+/// Every body of every API served here is a JSON object or absent. Some clients send `null` or `[]` where they mean
+/// nothing, and a derived parser would take an array for a struct: neither gets as far as that.
+fn check_body(request: &Request) -> Result<(), ApiError> {
+    let body = request.body();
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if request.method() == Method::GET || body.is_empty() || first == Some(&b'{') {
+        return Ok(());
+    }
+    Err(ApiError::body_not_object(body))
+}
+
+fn into_http(response: impl OutgoingResponse) -> Result<Response, ApiError> {
+    match response.try_into_http_response::<BytesMut>() {
+        Ok(response) => Ok(response.map(BytesMut::freeze)),
+        Err(error) => Err(ApiError::internal(&format!("an answer cannot be written: {error}"))),
+    }
+}
+
+/// A tree of path segments. Where a literal segment and a variable both match, the literal is tried first.
+#[derive(Default)]
+struct Node {
+    literals: BTreeMap<&'static str, Node>,
+    variable: Option<Box<Node>>,
+    /// Indices into `Router::routes`, one a method.
+    routes: Vec<usize>,
+}
+
+pub struct Router {
+    routes: Vec<Route>,
+    root: Node,
+}
+
+impl Router {
+    /// Panics if two routes share method and path, or a path begins with none of `prefixes`: both are mistakes in a
+    /// table that is fixed at compile time.
+    pub fn new(prefixes: &[&str], routes: Vec<Route>) -> Self {
+        let mut root = Node::default();
+        for (index, route) in routes.iter().enumerate() {
+            for path in &route.paths {
+                assert!(prefixes.iter().any(|prefix| path.starts_with(prefix)), "{path} is not served here");
+                let node = root.descend(path);
+                let taken = node.routes.iter().any(|&other| routes[other].method == route.method);
+                assert!(!taken, "{} {path} is routed twice", route.method);
+                node.routes.push(index);
+            }
+        }
+        Self { routes, root }
+    }
+
+    pub fn operations(&self) -> Vec<Operation> {
+        let operation = |route: &Route| Operation {
+            method: route.method.to_string(),
+            path: route.paths.last().expect("every endpoint has a path"),
+            handler: route.handler_name,
+        };
+        self.routes.iter().map(operation).collect()
+    }
+
+    pub async fn dispatch(
+        &self,
+        homeserver: &Rc<Homeserver>,
+        request: Request,
+        origin: Origin,
+    ) -> Result<Response, ApiError> {
+        let (route, path_args) = self.find(request.method(), request.uri().path())?;
+        (route.handler)(homeserver.clone(), Incoming { request, origin, path_args }).await
+    }
+
+    fn find(&self, method: &Method, path: &str) -> Result<(&Route, Vec<String>), ApiError> {
+        let segments: Vec<&str> = path.split('/').collect();
+        let mut matches = Vec::new();
+        self.root.matches(&segments, &mut Vec::new(), &mut matches);
+        if matches.is_empty() {
+            return Err(ApiError::unrecognized_path());
+        }
+        let routes = || matches.iter().flat_map(|(node, args)| node.routes.iter().map(move |&index| (index, args)));
+        let Some((index, args)) = routes().find(|(index, _)| self.routes[*index].method == *method) else {
+            let allowed: Vec<&str> = routes().map(|(index, _)| self.routes[index].method.as_str()).collect();
+            return Err(ApiError::unrecognized_method(&allowed));
+        };
+        let decoded = args.iter().map(|arg| percent_decode_str(arg).decode_utf8().map(Into::into));
+        let args = decoded.collect::<Result<_, _>>().map_err(|_| ApiError::invalid_param("The path is not UTF-8."))?;
+        Ok((&self.routes[index], args))
+    }
+}
+
+impl Node {
+    fn descend(&mut self, path: &'static str) -> &mut Self {
+        path.split('/').fold(self, |node, segment| {
+            if segment.starts_with('{') {
+                node.variable.get_or_insert_default()
+            } else {
+                node.literals.entry(segment).or_default()
+            }
+        })
+    }
+
+    /// Appends every node that `segments` lead to and that has routes, with the segments its variables stand for.
+    fn matches<'a, 's>(
+        &'a self,
+        segments: &[&'s str],
+        args: &mut Vec<&'s str>,
+        found: &mut Vec<(&'a Self, Vec<&'s str>)>,
+    ) {
+        let Some((segment, rest)) = segments.split_first() else {
+            if !self.routes.is_empty() {
+                found.push((self, args.clone()));
+            }
+            return;
+        };
+        if let Some(node) = self.literals.get(*segment) {
+            node.matches(rest, args, found);
+        }
+        if let Some(node) = &self.variable {
+            args.push(segment);
+            node.matches(rest, args, found);
+            args.pop();
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Who an access token stands for. Tokens are kept as their SHA-256 only; a small cache spares the store.
+use std::{cell::RefCell, num::NonZeroUsize, rc::Rc};
+
+use lru::LruCache;
+use multibase::Base;
+use ruma::{OwnedDeviceId, OwnedUserId};
+use sha2::{Digest, Sha256};
+
+use super::Homeserver;
+use crate::{
+    ports::{Batch, Entropy, StoreError},
+    storage::tables::{AccessTokens, Devices},
+};
+
+/// How many tokens' sessions are kept in memory.
+const SESSIONS_CACHED_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+
+/// How long it may take until the store knows that a device was used.
+const LAST_SEEN_WRITTEN_EVERY_MS: u64 = 10 * 60 * 1000;
+
+/// What access tokens begin with, so that a leaked one is recognised for what it is.
+const ACCESS_TOKEN_PREFIX: &str = "warren_";
+
+/// A device that has authenticated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub user_id: OwnedUserId,
+    pub device_id: OwnedDeviceId,
+}
+
+/// SHA-256 of an access token or login token: what the store knows instead of the token.
+pub type TokenHash = [u8; 32];
+
+pub fn token_hash(token: &str) -> TokenHash {
+    Sha256::digest(token).into()
+}
+
+/// 32 random bytes in base64url behind a prefix.
+pub fn new_access_token(entropy: &dyn Entropy) -> String {
+    format!("{ACCESS_TOKEN_PREFIX}{}", random_token(entropy))
+}
+
+/// 32 random bytes in base64url.
+pub fn random_token(entropy: &dyn Entropy) -> String {
+    let mut bytes = [0; 32];
+    entropy.fill(&mut bytes);
+    Base::Base64Url.encode(bytes)
+}
+
+struct Cached {
+    session: Session,
+    /// When the store last heard of the device, and when it was last used.
+    written_ms: u64,
+    seen_ms: u64,
+}
+
+struct Known {
+    by_token: LruCache<TokenHash, Cached>,
+    /// Counts what was forgotten, so that a look-up under way does not bring it back.
+    forgotten: u64,
+}
+
+/// The cache of token look-ups.
+pub struct Sessions(RefCell<Known>);
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self(RefCell::new(Known { by_token: LruCache::new(SESSIONS_CACHED_MAX), forgotten: 0 }))
+    }
+}
+
+impl Sessions {
+    /// Called after the commit that deleted the tokens.
+    pub fn forget(&self, tokens: &[TokenHash]) {
+        let mut known = self.0.borrow_mut();
+        known.forgotten += 1;
+        tokens.iter().for_each(|token| drop(known.by_token.pop(token)));
+    }
+
+    /// When a device was last used, if that is known more exactly than the store has it.
+    pub fn last_seen_ms(&self, token: &TokenHash) -> Option<u64> {
+        self.0.borrow().by_token.peek(token).map(|cached| cached.seen_ms)
+    }
+}
+
+/// The session of `token`, or `None` if the token was never issued or is no longer good.
+pub async fn session_of_token(homeserver: &Rc<Homeserver>, token: &str) -> Result<Option<Session>, StoreError> {
+    let hash = token_hash(token);
+    let now_ms = homeserver.environment.clock.now_ms();
+    let (cached, forgotten) = {
+        let mut known = homeserver.sessions.0.borrow_mut();
+        let forgotten = known.forgotten;
+        let cached = known.by_token.get_mut(&hash).map(|cached| {
+            cached.seen_ms = now_ms;
+            let due = now_ms.saturating_sub(cached.written_ms) >= LAST_SEEN_WRITTEN_EVERY_MS;
+            if due {
+                cached.written_ms = now_ms;
+            }
+            (cached.session.clone(), due)
+        });
+        (cached, forgotten)
+    };
+    if let Some((session, due)) = cached {
+        if due {
+            write_last_seen(homeserver, session.clone(), hash, now_ms);
+        }
+        return Ok(Some(session));
+    }
+    let Some(row) = homeserver.database.get::<AccessTokens>(&hash).await? else {
+        return Ok(None);
+    };
+    let session = Session { user_id: row.user_id, device_id: row.device_id };
+    let mut known = homeserver.sessions.0.borrow_mut();
+    if known.forgotten == forgotten {
+        known.by_token.put(hash, Cached { session: session.clone(), written_ms: now_ms, seen_ms: now_ms });
+    }
+    drop(known);
+    write_last_seen(homeserver, session.clone(), hash, now_ms);
+    Ok(Some(session))
+}
+
+/// Notes in the background when the device was used. Losing that is no harm, so neither is a failure.
+fn write_last_seen(homeserver: &Rc<Homeserver>, session: Session, token: TokenHash, now_ms: u64) {
+    let weak = Rc::downgrade(homeserver);
+    homeserver.environment.tasks.spawn(Box::pin(async move {
+        let Some(homeserver) = weak.upgrade() else { return };
+        let _accounts = homeserver.accounts_lock.lock().await;
+        let key = (session.user_id, session.device_id);
+        let row = homeserver.database.get::<Devices>(&key).await;
+        if let Ok(Some(mut row)) = row
+            && row.token_hash == token
+        {
+            row.last_seen_ms = Some(now_ms);
+            let mut batch = Batch::default();
+            batch.put::<Devices>(&key, &row);
+            if let Err(error) = homeserver.database.commit(batch).await {
+                tracing::debug!(%error, "when a device was last seen was not written");
+            }
+        }
+    }));
+}

@@ -1,0 +1,37 @@
+//! Versions and capabilities, and what the router does with requests nobody serves.
+use serde_json::json;
+
+use crate::harness::{TestServer, request};
+
+#[test]
+fn versions_need_no_token() {
+    let server = TestServer::new();
+    let body = server.send(request("GET", "/_matrix/client/versions", None, "")).ok();
+    assert!(body["versions"].as_array().unwrap().contains(&json!("v1.11")));
+    server.get("/_matrix/client/versions", "not a token").is_error(401, "M_UNKNOWN_TOKEN");
+}
+
+#[test]
+fn unknown_paths_and_methods_are_unrecognized() {
+    let server = TestServer::new();
+    for path in ["/", "/_matrix/client/v3/nothing", "/_matrix/client/versions/", "/_matrix/federation/v1/version"] {
+        server.send(request("GET", path, None, "")).is_error(404, "M_UNRECOGNIZED");
+    }
+    let answer = server.send(request("PUT", "/_matrix/client/versions", None, "{}"));
+    answer.is_error(405, "M_UNRECOGNIZED");
+    assert_eq!(answer.headers["allow"], "GET");
+}
+
+#[test]
+fn browsers_may_ask_from_anywhere() {
+    let server = TestServer::new();
+    for (method, path) in
+        [("OPTIONS", "/_matrix/client/v3/sync"), ("GET", "/_matrix/client/versions"), ("GET", "/nowhere")]
+    {
+        let answer = server.send(request(method, path, None, ""));
+        assert_eq!(answer.headers["access-control-allow-origin"], "*", "{method} {path}");
+        assert!(answer.headers["access-control-allow-headers"].to_str().unwrap().contains("Authorization"));
+        assert!(answer.headers["access-control-allow-methods"].to_str().unwrap().contains("PUT"));
+    }
+    assert_eq!(server.send(request("OPTIONS", "/_matrix/client/v3/sync", None, "")).status, 200);
+}

@@ -1,0 +1,298 @@
+//! One homeserver on a memory disk with a clock that only tests move, seeded entropy, and nobody to talk to.
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    future::poll_fn,
+    rc::Rc,
+    task::{Poll, Waker},
+};
+
+use bytes::Bytes;
+use futures::{
+    FutureExt,
+    executor::{LocalPool, LocalSpawner},
+    future::{LocalBoxFuture, ready},
+    task::LocalSpawnExt,
+};
+use http::{HeaderMap, StatusCode};
+use ruma::{OwnedServerName, ServerName};
+use serde_json::{Value, json};
+use warren::{
+    api::{self, Origin},
+    domain::identity::DEFAULT_SUFFIX,
+    homeserver::{Homeserver, Options, identity},
+    ports::{Clock, Entropy, Environment, Lane, Offload, Tasks, Transport, TransportError, offload::Computation},
+    storage::memory::MemoryDisk,
+};
+
+/// The clock's first reading, in milliseconds since the Unix epoch.
+const START_MS: u64 = 1_700_000_000_000;
+
+/// An answer: status, headers, and the body as JSON (`null` if it is empty).
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The `errcode` of an error, or "".
+    pub fn errcode(&self) -> &str {
+        self.body["errcode"].as_str().unwrap_or_default()
+    }
+
+    /// The body, if the status is 200; panics with the body otherwise.
+    #[track_caller]
+    pub fn ok(self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self.body
+    }
+
+    /// Panics unless the answer is this error.
+    #[track_caller]
+    pub fn is_error(&self, status: u16, errcode: &str) {
+        assert_eq!((self.status.as_u16(), self.errcode()), (status, errcode), "{}", self.body);
+        assert!(self.body["error"].as_str().is_some_and(|text| !text.is_empty()), "an error says what happened");
+    }
+}
+
+/// A request that has been started and may not have been answered yet.
+pub struct Pending(Rc<RefCell<Option<Answer>>>);
+
+impl Pending {
+    /// The answer, if there is one by now.
+    pub fn take(&self) -> Option<Answer> {
+        self.0.borrow_mut().take()
+    }
+}
+
+/// A user of the homeserver with one device.
+#[derive(Clone, Debug)]
+pub struct TestUser {
+    pub id: String,
+    pub device: String,
+    pub token: String,
+}
+
+/// One homeserver and the loop that runs it.
+pub struct TestServer {
+    pub homeserver: Rc<Homeserver>,
+    pub clock: Rc<FakeClock>,
+    pub transport: Rc<NobodyThere>,
+    pub disk: MemoryDisk,
+    pool: RefCell<LocalPool>,
+}
+
+impl TestServer {
+    pub fn new() -> Self {
+        Self::on(MemoryDisk::default())
+    }
+
+    /// A homeserver on a disk that may hold a profile already, as after a restart.
+    pub fn on(disk: MemoryDisk) -> Self {
+        let mut pool = LocalPool::new();
+        let clock = FakeClock::new();
+        let transport = Rc::new(NobodyThere::default());
+        let environment = Environment {
+            store: Rc::new(disk.open()),
+            transport: transport.clone(),
+            clock: clock.clone(),
+            entropy: Rc::new(SeededEntropy::default()),
+            tasks: Rc::new(PoolTasks(pool.spawner())),
+            offload: Rc::new(Inline),
+        };
+        let homeserver = pool.run_until(async {
+            let identity =
+                identity::load_or_create(environment.store.clone(), &*environment.entropy, DEFAULT_SUFFIX).await;
+            Homeserver::start(environment, Rc::new(identity.unwrap()), Options::default()).await.unwrap()
+        });
+        Self { homeserver, clock, transport, disk, pool: RefCell::new(pool) }
+    }
+
+    pub fn server_name(&self) -> &ServerName {
+        self.homeserver.server_name()
+    }
+
+    /// A client's request, run to its answer.
+    pub fn request(&self, method: &str, path: &str, token: Option<&str>, body: Value) -> Answer {
+        self.send(request(method, path, token, body.to_string()))
+    }
+
+    pub fn get(&self, path: &str, token: &str) -> Answer {
+        self.send(request("GET", path, Some(token), ""))
+    }
+
+    pub fn post(&self, path: &str, token: &str, body: Value) -> Answer {
+        self.request("POST", path, Some(token), body)
+    }
+
+    pub fn put(&self, path: &str, token: &str, body: Value) -> Answer {
+        self.request("PUT", path, Some(token), body)
+    }
+
+    pub fn delete(&self, path: &str, token: &str) -> Answer {
+        self.send(request("DELETE", path, Some(token), ""))
+    }
+
+    /// Any request of a client, as it stands.
+    pub fn send(&self, request: api::Request) -> Answer {
+        self.run(answer(self.homeserver.clone(), request, Origin::Client))
+    }
+
+    /// Starts a request that may wait, such as a long poll, and runs until everything waits.
+    pub fn start(&self, method: &str, path: &str, token: Option<&str>) -> Pending {
+        let slot = Rc::new(RefCell::new(None));
+        let answered = slot.clone();
+        let answering = answer(self.homeserver.clone(), request(method, path, token, ""), Origin::Client);
+        let task = answering.map(move |answer| drop(answered.replace(Some(answer))));
+        self.pool.borrow().spawner().spawn_local(task).expect("the pool runs as long as the server");
+        self.settle();
+        Pending(slot)
+    }
+
+    /// Runs until everything waits.
+    pub fn settle(&self) {
+        self.pool.borrow_mut().run_until_stalled();
+    }
+
+    /// Moves the clock and runs until everything waits.
+    pub fn advance(&self, ms: u64) {
+        self.clock.advance(ms);
+        self.settle();
+    }
+
+    /// Runs `future`, and whatever tasks are ready, until it is done.
+    pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        self.pool.borrow_mut().run_until(future)
+    }
+
+    /// Registers a user without a password.
+    pub fn register(&self, username: &str) -> TestUser {
+        let body = json!({ "username": username, "auth": { "type": "m.login.dummy" } });
+        let body = self.request("POST", "/_matrix/client/v3/register", None, body).ok();
+        let text = |field: &str| body[field].as_str().unwrap().to_owned();
+        TestUser { id: text("user_id"), device: text("device_id"), token: text("access_token") }
+    }
+}
+
+/// A request with a body as it goes over the wire.
+pub fn request(method: &str, path: &str, token: Option<&str>, body: impl Into<Bytes>) -> api::Request {
+    let mut builder = http::Request::builder().method(method).uri(path);
+    if let Some(token) = token {
+        builder = builder.header("authorization", format!("Bearer {token}"));
+    }
+    builder.body(body.into()).unwrap()
+}
+
+async fn answer(homeserver: Rc<Homeserver>, request: api::Request, origin: Origin) -> Answer {
+    let (parts, body) = api::handle(&homeserver, request, origin).await.into_parts();
+    let body = match &*body {
+        b"" => Value::Null,
+        bytes => serde_json::from_slice(bytes).expect("every answer with a body is JSON"),
+    };
+    Answer { status: parts.status, headers: parts.headers, body }
+}
+
+/// Time stands still until `advance`.
+pub struct FakeClock {
+    now_ms: Cell<u64>,
+    sleepers: RefCell<BTreeMap<u64, Vec<Waker>>>,
+    /// So that `sleep_ms` can hand out futures that outlive the borrow.
+    itself: std::rc::Weak<Self>,
+}
+
+impl FakeClock {
+    fn advance(&self, ms: u64) {
+        self.now_ms.set(self.now_ms.get() + ms);
+        let later = self.sleepers.borrow_mut().split_off(&(self.now_ms.get() + 1));
+        let due = self.sleepers.replace(later);
+        due.into_values().flatten().for_each(Waker::wake);
+    }
+}
+
+impl FakeClock {
+    fn new() -> Rc<Self> {
+        Rc::new_cyclic(|itself| Self {
+            now_ms: Cell::new(START_MS),
+            sleepers: RefCell::default(),
+            itself: itself.clone(),
+        })
+    }
+}
+
+impl Clock for FakeClock {
+    fn now_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+
+    fn sleep_ms(&self, duration_ms: u64) -> LocalBoxFuture<'static, ()> {
+        let clock = self.itself.upgrade().expect("self is alive");
+        let until = self.now_ms.get() + duration_ms;
+        Box::pin(poll_fn(move |context| {
+            if clock.now_ms.get() >= until {
+                return Poll::Ready(());
+            }
+            clock.sleepers.borrow_mut().entry(until).or_default().push(context.waker().clone());
+            Poll::Pending
+        }))
+    }
+}
+
+/// The same bytes in every run (splitmix64).
+#[derive(Default)]
+struct SeededEntropy(Cell<u64>);
+
+impl Entropy for SeededEntropy {
+    fn fill(&self, buffer: &mut [u8]) {
+        for chunk in buffer.chunks_mut(8) {
+            self.0.set(self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+            let mut z = self.0.get();
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            chunk.copy_from_slice(&(z ^ (z >> 31)).to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+struct PoolTasks(LocalSpawner);
+
+impl Tasks for PoolTasks {
+    fn spawn(&self, task: LocalBoxFuture<'static, ()>) {
+        // Fails only once the pool is gone, and with it everything that could have waited for the task.
+        let _ = self.0.spawn_local(task);
+    }
+}
+
+struct Inline;
+
+impl Offload for Inline {
+    fn run(&self, work: Computation) -> LocalBoxFuture<'static, Vec<u8>> {
+        Box::pin(ready(work()))
+    }
+}
+
+/// A transport with nobody at the other end; remembers what addresses it was told.
+#[derive(Default)]
+pub struct NobodyThere {
+    pub hints: RefCell<BTreeMap<OwnedServerName, Vec<String>>>,
+}
+
+impl Transport for NobodyThere {
+    fn request(
+        &self,
+        destination: OwnedServerName,
+        _lane: Lane,
+        _request: http::Request<Bytes>,
+    ) -> LocalBoxFuture<'static, Result<http::Response<Bytes>, TransportError>> {
+        let reason = "nobody is there".to_owned();
+        Box::pin(ready(Err(TransportError::Unreachable { server: destination, reason })))
+    }
+
+    fn connected(&self) -> Vec<OwnedServerName> {
+        Vec::new()
+    }
+
+    fn add_address_hints(&self, server: &ServerName, addresses: Vec<String>) {
+        self.hints.borrow_mut().insert(server.to_owned(), addresses);
+    }
+}
