@@ -122,7 +122,7 @@ mod tests {
         #[test]
         fn an_event_row_keeps_its_pdu_byte_for_byte(json in "\\{[^\u{0}]{0,40}\\}", order: Option<i64>, room: u64) {
             let header = EventHeader {
-                room, order, state_before: Some(3), state_after: None, verdict: StoredVerdict::SoftFailed,
+                room, order, state_before: Some(3), state_after: None, state_current: Some(room), verdict: StoredVerdict::SoftFailed,
                 redacted_by: None, client_txn: Some(("DEVICE".into(), "txn".to_owned())),
             };
             let row = EventRow { header, json };

@@ -251,6 +251,7 @@ impl<'a> Append<'a> {
             order: None,
             state_before: None,
             state_after: None,
+            state_current: None,
             verdict: stored(verdict),
             redacted_by: None,
             client_txn: None,
@@ -380,6 +381,7 @@ impl<'a> Append<'a> {
             order,
             state_before: Some(state_before.id),
             state_after: Some(state_after.id),
+            state_current: None,
             verdict: stored(&verdict),
             redacted_by: None,
             client_txn,
@@ -396,6 +398,7 @@ impl<'a> Append<'a> {
         let target_before = pdu.target().and_then(|user| self.live.members.get(user)).map(|row| row.membership.clone());
         if placement == Placement::Live {
             self.advance(&pdu, &state_after, position).await?;
+            self.note_current_state(&pdu, &state_after);
             let event = self.fresh[&pdu.event_id].clone();
             unread::record(self, &event, order).await?;
             self.timeline_grew.push(event);
@@ -432,6 +435,15 @@ impl<'a> Append<'a> {
             }
         };
         self.change_state(current, position).await
+    }
+
+    /// Notes with the event what the room's state is now, for syncs that ask what it was then.
+    fn note_current_state(&mut self, pdu: &Rc<Pdu>, state_after: &State) {
+        if self.live.state.id != state_after.id {
+            let header =
+                EventHeader { state_current: Some(self.live.state.id), ..self.fresh[&pdu.event_id].header.clone() };
+            self.store((**pdu).clone(), header);
+        }
     }
 
     /// The previous events of those that `pdu` follows but clients never saw (soft-failed, rejected).

@@ -33,6 +33,10 @@ pub struct EventHeader {
     /// The state after the event; the same as before unless it is an accepted state event.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub state_after: Option<u64>,
+    /// What the room's current state became with the event, where that is not `state_after`: another branch of the room
+    /// was resolved with it.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub state_current: Option<u64>,
     #[serde(rename = "v")]
     pub verdict: StoredVerdict,
     /// The redaction that was applied to it.
