@@ -46,6 +46,10 @@ pub struct Homeserver {
     pub(crate) sessions: Sessions,
     /// Held from reading to committing by whoever changes accounts, devices, profiles or account data.
     pub(crate) accounts_lock: Mutex<()>,
+    /// Held while a room is created, so that a repeated request sees what the first made.
+    pub(crate) creating: Mutex<()>,
+    /// Held while a room is joined through a peer.
+    pub(crate) joining: Mutex<()>,
 }
 
 impl Homeserver {
@@ -67,6 +71,8 @@ impl Homeserver {
             sender: Sender::default(),
             sessions: Sessions::default(),
             accounts_lock: Mutex::default(),
+            creating: Mutex::default(),
+            joining: Mutex::default(),
             environment,
         });
         server.sender.start(&server).await?;

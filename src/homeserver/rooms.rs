@@ -1,6 +1,10 @@
 //! The rooms this homeserver has a copy of: loaded once, each with a lock that serializes what is appended to it.
 pub mod append;
+pub mod create;
 pub mod invite;
+pub mod join;
+pub mod membership;
+pub mod send;
 
 use std::{
     cell::{Ref, RefCell},

@@ -2,6 +2,8 @@
 mod members;
 mod redactions;
 
+pub use self::members::strip;
+
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},

@@ -1,7 +1,271 @@
-//! Invites.
-use crate::homeserver::{Homeserver, peers::PeerError};
-use ruma::{OwnedEventId, OwnedServerName};
+//! Invites, both ways. An invite to somebody whose server is away is part of the room at once and delivered later.
 use std::rc::Rc;
-pub async fn deliver(_s: &Rc<Homeserver>, _d: &OwnedServerName, _e: &OwnedEventId) -> Result<(), PeerError> {
-    Ok(())
+
+use ruma::{
+    CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, UserId,
+    api::federation::membership::{RawStrippedState, create_invite},
+    events::{StateEventType, room::member::MembershipState},
+    room_version_rules::RoomVersionRules,
+};
+use serde_json::value::RawValue as RawJsonValue;
+use thiserror::Error;
+
+use super::{
+    append::{Append, AppendError, Audience, Placement},
+    create::state_draft,
+    membership::member_content,
+    send::{SendError, resident_room},
+};
+use crate::{
+    domain::{
+        event::{
+            Pdu,
+            check::{DropReason, check_received, self_certified_keys},
+            draft::countersign,
+        },
+        room::admit::Verdict,
+        room_version::{self, UnsupportedRoomVersion},
+    },
+    homeserver::{Homeserver, peers::PeerError},
+    ports::{Batch, Lane, StoreError},
+    storage::tables::{MembershipRow, Memberships, Users},
+};
+
+/// The most stripped state events kept with an invite, and bytes of each.
+const STRIPPED_STATE_EVENTS_MAX: usize = 100;
+const STRIPPED_STATE_EVENT_MAX_BYTES: usize = 65_535;
+
+#[derive(Debug, Error)]
+pub enum InviteError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Send(#[from] SendError),
+    #[error("{0} is already in the room")]
+    AlreadyJoined(OwnedUserId),
+    #[error("{0} is not known here")]
+    NoSuchUser(OwnedUserId),
+    /// The invited user's server said no.
+    #[error("{0}")]
+    Refused(PeerError),
+}
+
+impl From<AppendError> for InviteError {
+    fn from(error: AppendError) -> Self {
+        Self::Send(error.into())
+    }
+}
+
+/// Invites `target`; `content` holds what goes beside the membership (reason, is_direct).
+pub async fn invite(
+    server: &Rc<Homeserver>,
+    room_id: &RoomId,
+    sender: &OwnedUserId,
+    target: &OwnedUserId,
+    content: CanonicalJsonObject,
+) -> Result<(), InviteError> {
+    let room = resident_room(server, room_id).await?;
+    match room.membership(target) {
+        Some(MembershipState::Join) => return Err(InviteError::AlreadyJoined(target.clone())),
+        _ => {}
+    }
+    let mut content: CanonicalJsonObject =
+        member_content(MembershipState::Invite, None).into_iter().chain(content).collect();
+    let draft = |content| state_draft(&room.id, sender, StateEventType::RoomMember, target.to_string(), content);
+    let destination = target.server_name().to_owned();
+    if destination == server.server_name() {
+        if server.database.get::<Users>(target).await?.is_none_or(|user| user.deactivated) {
+            return Err(InviteError::NoSuchUser(target.clone()));
+        }
+        content.extend(super::membership::profile_content(server, target).await?);
+        let mut append = Append::begin(server, &room).await;
+        append.draft(draft(content), None).await?;
+        return Ok(append.commit().await?);
+    }
+    if room.has_joined_server(&destination) || !server.environment.transport.connected().contains(&destination) {
+        return invite_later(server, &room, draft(content), &destination).await;
+    }
+    let append = Append::begin(server, &room).await;
+    let pdu = Rc::new(append.seal(draft(content.clone())).await?);
+    let stripped = append.stripped_events(&pdu).await?;
+    drop(append);
+    match ask_to_sign(server, &destination, &pdu, &room.version, stripped).await {
+        Ok(signed) => {
+            let mut append = Append::begin(server, &room).await;
+            match append.receive(signed, Placement::Live, Audience::Room { except: None }).await? {
+                Verdict::Accepted => Ok(append.commit().await?),
+                Verdict::SoftFailed { rule } | Verdict::Rejected { rule } => Err(AppendError::Forbidden(rule).into()),
+            }
+        }
+        Err(error) if error.is_temporary() => invite_later(server, &room, draft(content), &destination).await,
+        Err(error) => Err(InviteError::Refused(error)),
+    }
+}
+
+async fn invite_later(
+    server: &Rc<Homeserver>,
+    room: &Rc<super::Room>,
+    draft: crate::domain::event::draft::Draft,
+    destination: &OwnedServerName,
+) -> Result<(), InviteError> {
+    let mut append = Append::begin(server, room).await;
+    let pdu = append.draft(draft, None).await?;
+    append.queue_invite(destination, pdu.event_id.clone()).await?;
+    Ok(append.commit().await?)
+}
+
+/// Delivers an invite from the outbox. Ok also when there is nothing left to deliver.
+pub async fn deliver(
+    server: &Rc<Homeserver>,
+    destination: &OwnedServerName,
+    event_id: &OwnedEventId,
+) -> Result<(), PeerError> {
+    let unreadable = |error: &dyn std::fmt::Display| PeerError::Unsendable(error.to_string());
+    let Some(event) = server.rooms.events.get(event_id).await.map_err(|error| unreadable(&error))? else {
+        return Ok(());
+    };
+    let Some(room) = server.rooms.get(&event.pdu.room_id).await.map_err(|error| unreadable(&error))? else {
+        return Ok(());
+    };
+    let still_invited = event.pdu.target().is_some_and(|user| {
+        room.live().members.get(user).is_some_and(|member| member.event_id == *event_id)
+    });
+    if !still_invited {
+        return Ok(());
+    }
+    let append = Append::begin(server, &room).await;
+    let stripped = append.stripped_events(&event.pdu).await.map_err(|error| unreadable(&error))?;
+    drop(append);
+    ask_to_sign(server, destination, &event.pdu, &room.version, stripped).await.map(drop)
+}
+
+/// Sends the invite request; answers with the event signed by both servers.
+async fn ask_to_sign(
+    server: &Rc<Homeserver>,
+    destination: &OwnedServerName,
+    pdu: &Pdu,
+    version: &RoomVersionId,
+    stripped: Vec<Rc<Pdu>>,
+) -> Result<Pdu, PeerError> {
+    let request = create_invite::v2::Request::new(
+        pdu.room_id.clone(),
+        pdu.event_id.clone(),
+        version.clone(),
+        pdu.raw(),
+        stripped.iter().map(|event| RawStrippedState::Pdu(event.raw())).collect(),
+    );
+    let response = server.ask(destination, Lane::Queries, request).await?;
+    let malformed = |reason: String| PeerError::Malformed { server: destination.clone(), reason };
+    let rules = room_version::rules(version).map_err(|error| malformed(error.to_string()))?;
+    let checked = check_received(&response.event, &pdu.room_id, &rules, &self_certified_keys)
+        .map_err(|error| malformed(error.to_string()))?;
+    if checked.pdu.event_id != pdu.event_id || checked.redacted {
+        return Err(malformed("it signed another event".to_owned()));
+    }
+    Ok(checked.pdu)
+}
+
+#[derive(Debug, Error)]
+pub enum ReceiveInviteError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Version(#[from] UnsupportedRoomVersion),
+    #[error("not a valid invite: {0}")]
+    Dropped(#[from] DropReason),
+    #[error("not a valid invite: {0}")]
+    Invalid(&'static str),
+    #[error("{0} does not exist here")]
+    NoSuchUser(OwnedUserId),
+    #[error("{0}")]
+    Forbidden(&'static str),
+}
+
+/// An invite request from another server: checks it, keeps it for the user, answers with our signature on it.
+pub async fn receive_invite(
+    server: &Rc<Homeserver>,
+    origin: &OwnedServerName,
+    room_id: &OwnedRoomId,
+    event_id: &OwnedEventId,
+    version: &RoomVersionId,
+    event: &RawJsonValue,
+    room_state: Vec<RawStrippedState>,
+) -> Result<Box<RawJsonValue>, ReceiveInviteError> {
+    let rules = room_version::rules(version)?;
+    let pdu = check_received(event, room_id, &rules, &self_certified_keys)?.pdu;
+    if pdu.event_id != *event_id {
+        return Err(ReceiveInviteError::Invalid("the event has another id"));
+    }
+    if pdu.membership() != Some(MembershipState::Invite) {
+        return Err(ReceiveInviteError::Invalid("the event is no invite"));
+    }
+    if pdu.sender.server_name() != origin {
+        return Err(ReceiveInviteError::Forbidden("the inviter is not of your server"));
+    }
+    let user = pdu.target().map(UserId::to_owned).ok_or(ReceiveInviteError::Invalid("it invites nobody"))?;
+    if user.server_name() != server.server_name() {
+        return Err(ReceiveInviteError::Invalid("the invited user is not of this server"));
+    }
+    if server.database.get::<Users>(&user).await?.is_none_or(|row| row.deactivated) {
+        return Err(ReceiveInviteError::NoSuchUser(user));
+    }
+    let signed = countersign(&pdu, &server.identity, &rules)
+        .map_err(|_| ReceiveInviteError::Invalid("it cannot be signed"))?;
+    let key = (user.clone(), room_id.clone());
+    let current = server.database.get::<Memberships>(&key).await?;
+    match current.map(|row| row.membership) {
+        // The room itself tells us once its event arrives.
+        Some(MembershipState::Join) => return Ok(signed.raw()),
+        Some(MembershipState::Ban) => return Err(ReceiveInviteError::Forbidden("the user is banned from the room")),
+        _ => {}
+    }
+    let mut stripped = stripped_state(room_state, &pdu, &rules)?;
+    // The invite itself is what we checked, whatever the inviter sent beside it.
+    let own_key = serde_json::Value::from(user.as_str());
+    stripped.retain(|event| event["type"] != "m.room.member" || event["state_key"] != own_key);
+    stripped.push(super::append::strip(&pdu));
+    let position = server.positions.next().await?;
+    let row = MembershipRow {
+        membership: MembershipState::Invite,
+        event_id: pdu.event_id.clone(),
+        sender: pdu.sender.clone(),
+        position: position.value(),
+        stripped_state: stripped,
+        invite_event: serde_json::from_str(signed.json()).ok(),
+        room_version: Some(version.clone()),
+        forgotten: false,
+    };
+    let mut batch = Batch::strict();
+    batch.put::<Memberships>(&key, &row);
+    server.database.commit(batch).await?;
+    drop(position);
+    server.notifier.notify();
+    Ok(signed.raw())
+}
+
+/// What the inviter tells of the room, for clients. Whole events are checked; stripped ones (older servers) are not
+/// checkable and only bounded.
+fn stripped_state(
+    room_state: Vec<RawStrippedState>,
+    invite: &Pdu,
+    rules: &RoomVersionRules,
+) -> Result<Vec<serde_json::Value>, ReceiveInviteError> {
+    if room_state.len() > STRIPPED_STATE_EVENTS_MAX {
+        return Err(ReceiveInviteError::Invalid("it comes with too much state"));
+    }
+    let mut stripped = Vec::new();
+    for event in room_state {
+        match event {
+            RawStrippedState::Pdu(raw) => {
+                let checked = check_received(&raw, &invite.room_id, rules, &self_certified_keys)?;
+                stripped.push(super::append::strip(&checked.pdu));
+            }
+            #[expect(deprecated, reason = "servers before Matrix 1.16 send it")]
+            RawStrippedState::Stripped(raw) if raw.json().get().len() <= STRIPPED_STATE_EVENT_MAX_BYTES => {
+                stripped.extend(serde_json::from_str::<serde_json::Value>(raw.json().get()).ok());
+            }
+            _ => return Err(ReceiveInviteError::Invalid("a state event is too large")),
+        }
+    }
+    Ok(stripped)
 }

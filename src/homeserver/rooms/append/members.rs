@@ -78,7 +78,9 @@ impl Append<'_> {
         position: u64,
     ) -> Result<MembershipRow, AppendError> {
         let stripped_state = match row.membership {
-            MembershipState::Invite | MembershipState::Knock => self.stripped_state(event).await?,
+            MembershipState::Invite | MembershipState::Knock => {
+                self.stripped_events(event).await?.iter().map(|event| strip(event)).collect()
+            }
             _ => Vec::new(),
         };
         let previous = self.server.database.get::<Memberships>(&(user_id.to_owned(), self.room.id.clone())).await?;
@@ -98,9 +100,9 @@ impl Append<'_> {
     }
 
     /// What somebody who is not in the room gets to know of it with an invite or knock (client-server API,
-    /// "Stripped state"), `event` included.
-    pub async fn stripped_state(&self, event: &Pdu) -> Result<Vec<serde_json::Value>, AppendError> {
-        let mut stripped = Vec::new();
+    /// "Stripped state"), `event` included last.
+    pub async fn stripped_events(&self, event: &Rc<Pdu>) -> Result<Vec<Rc<Pdu>>, AppendError> {
+        let mut events = Vec::new();
         for kind in [
             StateEventType::RoomCreate,
             StateEventType::RoomName,
@@ -113,17 +115,17 @@ impl Append<'_> {
             if let Some(event_id) = self.live.state.get(&kind, "")
                 && let Some(event) = self.event(event_id).await?
             {
-                stripped.push(strip(&event.pdu));
+                events.push(event.pdu.clone());
             }
         }
         if let Some(event_id) = self.live.state.get(&StateEventType::RoomMember, event.sender.as_str())
             && event.sender.as_str() != event.state_key.as_deref().unwrap_or_default()
             && let Some(inviter) = self.event(event_id).await?
         {
-            stripped.push(strip(&inviter.pdu));
+            events.push(inviter.pdu.clone());
         }
-        stripped.push(strip(event));
-        Ok(stripped)
+        events.push(event.clone());
+        Ok(events)
     }
 }
 

@@ -1,0 +1,168 @@
+//! Creating a room: all its first events in one commit, or no room at all.
+use std::rc::Rc;
+
+use ruma::{
+    CanonicalJsonObject, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId,
+    api::client::room::Visibility,
+};
+use thiserror::Error;
+
+use super::{
+    append::{Append, AppendError},
+    invite::{self, InviteError},
+};
+use crate::{
+    domain::{
+        event::draft::{self, Draft},
+        room::preset::{self, CreateRequest, PresetError},
+        room_version::{self, UnsupportedRoomVersion},
+    },
+    homeserver::Homeserver,
+    ports::StoreError,
+    storage::tables::{AliasRow, Aliases, ClientTxnRow, ClientTxns, PublishedRooms},
+};
+
+/// The most users one request may invite.
+pub const CREATE_INVITES_MAX: usize = 100;
+
+#[derive(Debug, Error)]
+pub enum CreateError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Version(#[from] UnsupportedRoomVersion),
+    #[error(transparent)]
+    Preset(#[from] PresetError),
+    #[error("the alias {0} is taken")]
+    AliasTaken(OwnedRoomAliasId),
+    #[error("more than {CREATE_INVITES_MAX} invites")]
+    TooManyInvites,
+    /// One of the initial events is refused by the rules or is too large.
+    #[error("the room cannot be created like this: {0}")]
+    Refused(AppendError),
+}
+
+impl From<AppendError> for CreateError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Store(error) => Self::Store(error),
+            other => Self::Refused(other),
+        }
+    }
+}
+
+/// Names one deliberate request, so that its repeat (after a restart of the worker, say) finds the room it made.
+pub struct RequestId {
+    pub device_id: OwnedDeviceId,
+    pub id: String,
+}
+
+/// Creates the room and invites whom the request names. Invites that fail do not undo the room.
+pub async fn create(
+    server: &Rc<Homeserver>,
+    request: CreateRequest,
+    visibility: &Visibility,
+    is_direct: bool,
+    request_id: Option<RequestId>,
+) -> Result<OwnedRoomId, CreateError> {
+    let rules = Rc::new(room_version::rules(&request.version)?);
+    if request.invite.len() > CREATE_INVITES_MAX {
+        return Err(CreateError::TooManyInvites);
+    }
+    let txn_key = request_id.map(|id| (request.creator.clone(), id.device_id, format!("createRoom/{}", id.id)));
+    // One room at a time, so that a repeated request or a contested alias sees the first.
+    let _creating = server.creating.lock().await;
+    if let Some(key) = &txn_key
+        && let Some(row) = server.database.get::<ClientTxns>(key).await?
+        && let Ok(room_id) = row.answer.try_into()
+    {
+        return Ok(room_id);
+    }
+    if let Some(alias) = &request.alias
+        && server.database.get::<Aliases>(alias).await?.is_some()
+    {
+        return Err(CreateError::AliasTaken(alias.clone()));
+    }
+
+    let creator = request.creator.clone();
+    let mut initial = preset::initial_events(&request, &rules)?.into_iter();
+    let create = initial.next().expect("a room begins with its create event");
+    let room_id = (!rules.authorization.room_create_event_id_as_room_id).then(|| random_room_id(server));
+    let position = draft::Position {
+        prev_events: Vec::new(),
+        auth_events: Vec::new(),
+        depth: 1,
+        origin_server_ts: now(server),
+    };
+    let create = draft::seal(create.into_draft(room_id, creator.clone()), position, &server.identity, &rules)
+        .map_err(AppendError::from)?;
+    let room_id = create.room_id.clone();
+    let event_id = create.event_id.clone();
+    let mut append = Append::begin_room(server, room_id.clone(), &request.version, rules, event_id).await?;
+    append.make_strict();
+    append.append_local(create, None).await?;
+    for event in initial {
+        append.draft(event.into_draft(Some(room_id.clone()), creator.clone()), None).await?;
+    }
+    if let Some(alias) = &request.alias {
+        append.batch.put::<Aliases>(alias, &AliasRow { room_id: room_id.clone(), creator: creator.clone() });
+    }
+    if *visibility == Visibility::Public {
+        append.batch.put::<PublishedRooms>(&room_id, &());
+    }
+    if let Some(key) = &txn_key {
+        let at_ms = server.environment.clock.now_ms();
+        append.batch.put::<ClientTxns>(key, &ClientTxnRow { answer: room_id.to_string(), at_ms });
+    }
+    append.commit().await?;
+    drop(_creating);
+    invite_all(server, &room_id, &creator, request.invite, is_direct).await;
+    Ok(room_id)
+}
+
+async fn invite_all(
+    server: &Rc<Homeserver>,
+    room_id: &OwnedRoomId,
+    creator: &OwnedUserId,
+    targets: Vec<OwnedUserId>,
+    is_direct: bool,
+) {
+    for target in targets {
+        let mut content = CanonicalJsonObject::new();
+        if is_direct {
+            content.insert("is_direct".to_owned(), true.into());
+        }
+        let invited: Result<(), InviteError> = invite::invite(server, room_id, creator, &target, content).await;
+        if let Err(error) = invited {
+            tracing::warn!(room = %room_id, user = %target, %error, "invite at creation failed");
+        }
+    }
+}
+
+fn random_room_id(server: &Homeserver) -> OwnedRoomId {
+    let mut random = [0; 16];
+    server.environment.entropy.fill(&mut random);
+    preset::random_room_id(u128::from_le_bytes(random), server.server_name())
+}
+
+pub(super) fn now(server: &Homeserver) -> MilliSecondsSinceUnixEpoch {
+    MilliSecondsSinceUnixEpoch(server.environment.clock.now_ms().try_into().unwrap_or_default())
+}
+
+/// A state event of `sender` with the given content.
+pub(super) fn state_draft(
+    room_id: &OwnedRoomId,
+    sender: &OwnedUserId,
+    kind: ruma::events::StateEventType,
+    state_key: String,
+    content: CanonicalJsonObject,
+) -> Draft {
+    Draft {
+        room_id: Some(room_id.clone()),
+        sender: sender.clone(),
+        kind: kind.to_string().into(),
+        state_key: Some(state_key),
+        content,
+        redacts: None,
+    }
+}

@@ -1,0 +1,434 @@
+//! Joining: here if we are in the room, else through a server that is. The template a server sends is completed, not
+//! echoed, and nothing it answers is believed unchecked.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+use ruma::{
+    CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId,
+    RoomVersionId, ServerName,
+    api::federation::membership::{create_join_event, create_leave_event, prepare_join_event, prepare_leave_event},
+    events::{StateEventType, TimelineEventType, room::member::MembershipState},
+    room_version_rules::RoomVersionRules,
+};
+use serde_json::value::RawValue as RawJsonValue;
+use thiserror::Error;
+
+use super::{
+    append::{Append, AppendError, Audience, Placement},
+    create::{now, state_draft},
+    membership::{member_content, profile_content},
+    send::SendError,
+};
+use crate::{
+    domain::{
+        event::{
+            Pdu,
+            check::{check_received, self_certified_keys},
+            create_event_id,
+            draft::{DraftError, seal_template},
+        },
+        room::{
+            admit::{Verdict, admit_by_auth_events},
+            resolve::StateMap,
+        },
+        room_version,
+    },
+    homeserver::{Homeserver, peers::PeerError},
+    ports::{Lane, StoreError},
+    storage::tables::{Memberships, Users},
+};
+
+/// The most servers a join is tried through.
+const JOIN_SERVERS_MAX: usize = 10;
+/// How often one server is asked again when the connection breaks, and the wait before each time.
+const JOIN_ATTEMPTS_PER_SERVER: u64 = 4;
+const JOIN_RETRY_WAIT_MS: u64 = 500;
+/// The most events a send_join answer may hold.
+const JOIN_EVENTS_MAX: usize = 100_000;
+/// The most `prev_events` or `auth_events` a template may name.
+const TEMPLATE_REFERENCES_MAX: usize = 20;
+/// Events checked before other work gets a turn.
+const CHECKS_PER_SLICE: usize = 20;
+
+#[derive(Debug, Error)]
+pub enum JoinError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Append(AppendError),
+    #[error("no server is known that could let you in")]
+    NoServer,
+    /// Every server was asked; this is what the last one said.
+    #[error(transparent)]
+    Peer(PeerError),
+    #[error("the room has version {0}, which is not supported")]
+    Version(RoomVersionId),
+    /// A server answered something that is not this room.
+    #[error("{server} answered wrongly: {reason}")]
+    Dishonest { server: OwnedServerName, reason: String },
+}
+
+impl From<AppendError> for JoinError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Store(error) => Self::Store(error),
+            other => Self::Append(other),
+        }
+    }
+}
+
+impl From<SendError> for JoinError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Store(error) => Self::Store(error),
+            SendError::Append(error) => Self::Append(error),
+            SendError::NotInRoom => Self::NoServer,
+        }
+    }
+}
+
+impl From<DraftError> for JoinError {
+    fn from(error: DraftError) -> Self {
+        Self::Append(error.into())
+    }
+}
+
+/// Joins `user` to the room, through one of `via` if this server is not in it.
+pub async fn join(
+    server: &Rc<Homeserver>,
+    room_id: &RoomId,
+    user: &OwnedUserId,
+    via: &[OwnedServerName],
+    reason: Option<String>,
+) -> Result<(), JoinError> {
+    let mut content = member_content(MembershipState::Join, reason);
+    content.extend(profile_content(server, user).await?);
+    if let Some(room) = server.rooms.get(room_id).await?
+        && room.live().resident
+    {
+        let mut append = Append::begin(server, &room).await;
+        if append.live.members.get(user).is_some_and(|member| member.membership == MembershipState::Join) {
+            return Ok(());
+        }
+        append.make_strict();
+        let draft = state_draft(&room.id, user, StateEventType::RoomMember, user.to_string(), content);
+        append.draft(draft, None).await?;
+        return Ok(append.commit().await?);
+    }
+    // Two joins of the same room at once would import it twice.
+    let _joining = server.joining.lock().await;
+    if server.rooms.get(room_id).await?.is_some_and(|room| room.is_joined(user)) {
+        return Ok(());
+    }
+    let mut last = JoinError::NoServer;
+    for via in candidates(server, room_id, user, via).await? {
+        match join_through(server, room_id, user, &via, &content).await {
+            Ok(()) => return Ok(()),
+            Err(error @ (JoinError::Store(_) | JoinError::Version(_))) => return Err(error),
+            Err(error) => {
+                tracing::info!(room = %room_id, %via, %error, "join through this server failed");
+                last = error;
+            }
+        }
+    }
+    Err(last)
+}
+
+/// Leaves or declines through a server that is in the room; answers with the leave event's id.
+pub async fn leave_through(
+    server: &Rc<Homeserver>,
+    room_id: &OwnedRoomId,
+    user: &OwnedUserId,
+    via: &OwnedServerName,
+    reason: Option<String>,
+) -> Result<OwnedEventId, JoinError> {
+    let request = prepare_leave_event::v1::Request::new(room_id.clone(), user.clone());
+    let template = server.ask(via, Lane::Queries, request).await.map_err(JoinError::Peer)?;
+    let version = template.room_version.unwrap_or(RoomVersionId::V1);
+    let rules = room_version::rules(&version).map_err(|_| JoinError::Version(version))?;
+    let content = member_content(MembershipState::Leave, reason);
+    let pdu = complete(server, &template.event, room_id, user, content, &rules, via)?;
+    let request = create_leave_event::v2::Request::new(room_id.clone(), pdu.event_id.clone(), pdu.raw());
+    server.ask(via, Lane::Queries, request).await.map_err(JoinError::Peer)?;
+    Ok(pdu.event_id)
+}
+
+/// Who may let us in: those named, the inviter's server, the server in the room id; those connected first.
+async fn candidates(
+    server: &Homeserver,
+    room_id: &RoomId,
+    user: &OwnedUserId,
+    via: &[OwnedServerName],
+) -> Result<Vec<OwnedServerName>, StoreError> {
+    let invited = server.database.get::<Memberships>(&(user.clone(), room_id.to_owned())).await?;
+    let inviter = invited.filter(|row| row.membership == MembershipState::Invite);
+    let inviter = inviter.map(|row| row.sender.server_name().to_owned());
+    let mut seen = BTreeSet::new();
+    let mut candidates: Vec<OwnedServerName> = via
+        .iter()
+        .cloned()
+        .chain(inviter)
+        .chain(room_id.server_name().map(ServerName::to_owned))
+        .filter(|candidate| candidate != server.server_name() && seen.insert(candidate.clone()))
+        .take(JOIN_SERVERS_MAX)
+        .collect();
+    let connected = server.environment.transport.connected();
+    candidates.sort_by_key(|candidate| !connected.contains(candidate));
+    Ok(candidates)
+}
+
+async fn join_through(
+    server: &Rc<Homeserver>,
+    room_id: &RoomId,
+    user: &OwnedUserId,
+    via: &OwnedServerName,
+    content: &CanonicalJsonObject,
+) -> Result<(), JoinError> {
+    let mut request = prepare_join_event::v1::Request::new(room_id.to_owned(), user.clone());
+    request.ver = room_version::SUPPORTED.to_vec();
+    let template = ask_patiently(server, via, || request.clone()).await?;
+    let version = template.room_version.unwrap_or(RoomVersionId::V1);
+    let rules = room_version::rules(&version).map_err(|_| JoinError::Version(version.clone()))?;
+    let room_id = room_id.to_owned();
+    let pdu = complete(server, &template.event, &room_id, user, content.clone(), &rules, via)?;
+    let request = create_join_event::v2::Request::new(room_id.clone(), pdu.event_id.clone(), pdu.raw());
+    // The same event again is the same join, so a connection that breaks in the middle costs a retry, not the join.
+    let answer = ask_patiently(server, via, || request.clone()).await?.room_state;
+    let import = Import::check(server, via, &room_id, &version, rules, pdu, answer.state, answer.auth_chain).await?;
+    import.write(server).await
+}
+
+async fn ask_patiently<R>(
+    server: &Rc<Homeserver>,
+    via: &OwnedServerName,
+    request: impl Fn() -> R,
+) -> Result<R::IncomingResponse, JoinError>
+where
+    R: ruma::api::OutgoingRequest<PathBuilder = ruma::api::path_builder::SinglePath>,
+    for<'a> R::Authentication: ruma::api::auth_scheme::AuthScheme<
+        Input<'a> = ruma::api::federation::authentication::XMatrixSigningInput<'a>,
+    >,
+    R::EndpointError: std::fmt::Display,
+{
+    let mut attempt = 1;
+    loop {
+        match server.ask(via, Lane::Queries, request()).await {
+            Ok(response) => return Ok(response),
+            Err(error) if error.is_temporary() && attempt < JOIN_ATTEMPTS_PER_SERVER => {
+                tracing::info!(%via, %error, attempt, "asking again");
+                server.environment.clock.sleep_ms(JOIN_RETRY_WAIT_MS * attempt).await;
+                attempt += 1;
+            }
+            Err(error) => return Err(JoinError::Peer(error)),
+        }
+    }
+}
+
+/// Our own membership event in the place the template gives: only what places it in the room is taken from the template.
+fn complete(
+    server: &Homeserver,
+    template: &RawJsonValue,
+    room_id: &OwnedRoomId,
+    user: &OwnedUserId,
+    content: CanonicalJsonObject,
+    rules: &RoomVersionRules,
+    via: &OwnedServerName,
+) -> Result<Pdu, JoinError> {
+    let dishonest = |reason: &str| JoinError::Dishonest { server: via.clone(), reason: reason.to_owned() };
+    let template: CanonicalJsonObject =
+        serde_json::from_str(template.get()).map_err(|_| dishonest("the template is not canonical JSON"))?;
+    let references = |field: &str| match template.get(field) {
+        Some(CanonicalJsonValue::Array(ids))
+            if ids.len() <= TEMPLATE_REFERENCES_MAX && ids.iter().all(|id| id.as_str().is_some()) =>
+        {
+            Ok(CanonicalJsonValue::Array(ids.clone()))
+        }
+        _ => Err(dishonest("the template does not say which events it follows")),
+    };
+    let Some(CanonicalJsonValue::Integer(depth)) = template.get("depth") else {
+        return Err(dishonest("the template has no depth"));
+    };
+    let event = CanonicalJsonObject::from([
+        ("room_id".to_owned(), room_id.to_string().into()),
+        ("sender".to_owned(), user.to_string().into()),
+        ("state_key".to_owned(), user.to_string().into()),
+        ("type".to_owned(), TimelineEventType::RoomMember.to_string().into()),
+        ("content".to_owned(), content.into()),
+        ("origin_server_ts".to_owned(), CanonicalJsonValue::Integer(now(server).get().into())),
+        ("depth".to_owned(), CanonicalJsonValue::Integer(*depth)),
+        ("prev_events".to_owned(), references("prev_events")?),
+        ("auth_events".to_owned(), references("auth_events")?),
+    ]);
+    Ok(seal_template(event, &server.identity, rules)?)
+}
+
+/// A room as a peer gave it, every event checked and judged.
+struct Import {
+    room_id: OwnedRoomId,
+    version: RoomVersionId,
+    rules: Rc<RoomVersionRules>,
+    create_event: OwnedEventId,
+    /// State and auth chain in an order in which each event follows those it cites.
+    events: Vec<(Pdu, Verdict)>,
+    state: StateMap,
+    join: Pdu,
+}
+
+impl Import {
+    #[expect(clippy::too_many_arguments, reason = "it is what the answer to a join consists of")]
+    async fn check(
+        server: &Homeserver,
+        via: &OwnedServerName,
+        room_id: &OwnedRoomId,
+        version: &RoomVersionId,
+        rules: RoomVersionRules,
+        join: Pdu,
+        state: Vec<Box<RawJsonValue>>,
+        auth_chain: Vec<Box<RawJsonValue>>,
+    ) -> Result<Self, JoinError> {
+        let dishonest = |reason: String| JoinError::Dishonest { server: via.clone(), reason };
+        if state.len() + auth_chain.len() > JOIN_EVENTS_MAX {
+            return Err(dishonest("it sent too many events".to_owned()));
+        }
+        let mut checked: BTreeMap<OwnedEventId, Pdu> = BTreeMap::new();
+        let mut in_state = Vec::new();
+        for (index, raw) in state.iter().chain(&auth_chain).enumerate() {
+            if index % CHECKS_PER_SLICE == 0 {
+                server.environment.clock.yield_now().await;
+            }
+            match check_received(raw, room_id, &rules, &self_certified_keys) {
+                Ok(event) => {
+                    if index < state.len() {
+                        in_state.push(event.pdu.event_id.clone());
+                    }
+                    checked.insert(event.pdu.event_id.clone(), event.pdu);
+                }
+                // One bad event is that event's problem, unless something needs it, which shows below.
+                Err(error) => tracing::warn!(room = %room_id, %via, %error, "an event of the room is dropped"),
+            }
+        }
+        let mut state_map = StateMap::new();
+        for event_id in in_state {
+            if let Some(key) = checked[&event_id].state_map_key()
+                && state_map.insert(key, event_id).is_some()
+            {
+                return Err(dishonest("its state names one place twice".to_owned()));
+            }
+        }
+        let create_event = state_map
+            .get(&(StateEventType::RoomCreate, String::new()))
+            .cloned()
+            .ok_or_else(|| dishonest("the state has no create event".to_owned()))?;
+        check_create(&checked[&create_event], room_id, version, &rules).map_err(dishonest)?;
+        let create = Rc::new(checked[&create_event].clone());
+        let events = judge(checked, &create, &rules);
+        let rejected: BTreeSet<_> = events
+            .iter()
+            .filter(|(_, verdict)| *verdict != Verdict::Accepted)
+            .map(|(event, _)| event.event_id.clone())
+            .collect();
+        // What the rules refuse was never state.
+        state_map.retain(|_, event_id| !rejected.contains(event_id));
+        if !state_map.contains_key(&(StateEventType::RoomCreate, String::new())) {
+            return Err(dishonest("its create event is not allowed".to_owned()));
+        }
+        let known: BTreeSet<_> = events.iter().map(|(event, _)| event.event_id.clone()).collect();
+        state_map.retain(|_, event_id| known.contains(event_id));
+        let (room_id, version) = (room_id.clone(), version.clone());
+        Ok(Self { room_id, version, rules: Rc::new(rules), create_event, events, state: state_map, join })
+    }
+
+    /// Makes it a room of ours, or brings the copy from an earlier stay up to date.
+    async fn write(self, server: &Rc<Homeserver>) -> Result<(), JoinError> {
+        let existing = server.rooms.get(&self.room_id).await?;
+        let mut append = match &existing {
+            Some(room) => Append::begin(server, room).await,
+            None => {
+                let Self { room_id, version, rules, create_event, .. } = &self;
+                Append::begin_room(server, room_id.clone(), version, rules.clone(), create_event.clone()).await?
+            }
+        };
+        append.make_strict();
+        for (event, verdict) in self.events {
+            if append.event(&event.event_id).await?.is_none() {
+                append.add_outlier(event, &verdict);
+            }
+        }
+        let state = server.rooms.states.snapshot(&self.state, &mut append.batch).await?;
+        append.adopt_state(state.clone()).await?;
+        match append.receive_at(self.join, state, Placement::Live, Audience::Nobody).await? {
+            Verdict::Accepted => Ok(append.commit().await?),
+            Verdict::SoftFailed { rule } | Verdict::Rejected { rule } => {
+                Err(AppendError::Forbidden(format!("the room's state does not let you in: {rule}")).into())
+            }
+        }
+    }
+}
+
+fn check_create(
+    create: &Pdu,
+    room_id: &RoomId,
+    version: &RoomVersionId,
+    rules: &RoomVersionRules,
+) -> Result<(), String> {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        room_version: Option<RoomVersionId>,
+    }
+    let content: Content = serde_json::from_str(create.content.get()).map_err(|error| error.to_string())?;
+    if content.room_version.unwrap_or(RoomVersionId::V1) != *version {
+        return Err("the create event has another room version".to_owned());
+    }
+    let named = rules.authorization.room_create_event_id_as_room_id;
+    if named && create_event_id(room_id).as_ref() != Some(&create.event_id) {
+        return Err("the create event is not the one the room is named after".to_owned());
+    }
+    Ok(())
+}
+
+/// Judges every event by those it cites, in an order in which those come first. Events that cite something absent, or
+/// each other in a circle, are left out.
+fn judge(mut events: BTreeMap<OwnedEventId, Pdu>, create: &Rc<Pdu>, rules: &RoomVersionRules) -> Vec<(Pdu, Verdict)> {
+    let mut judged: BTreeMap<OwnedEventId, Rc<Pdu>> = BTreeMap::new();
+    let mut order = Vec::new();
+    let mut waiting: BTreeMap<OwnedEventId, Vec<OwnedEventId>> = BTreeMap::new();
+    let mut open: BTreeMap<OwnedEventId, usize> = BTreeMap::new();
+    let mut ready = Vec::new();
+    for (id, event) in &events {
+        let cited: BTreeSet<_> = event.auth_events.iter().collect();
+        for cited in &cited {
+            waiting.entry((*cited).clone()).or_default().push(id.clone());
+        }
+        match cited.len() {
+            0 => ready.push(id.clone()),
+            count => drop(open.insert(id.clone(), count)),
+        }
+    }
+    while let Some(id) = ready.pop() {
+        let Some(mut event) = events.remove(&id) else { continue };
+        let cited: Vec<Rc<Pdu>> = event.auth_events.iter().filter_map(|id| judged.get(id).cloned()).collect();
+        let verdict = admit_by_auth_events(&event, rules, &cited, Some(create.clone()))
+            .unwrap_or_else(|_| Verdict::Rejected { rule: "it cites events that do not exist".to_owned() });
+        event.rejected = verdict != Verdict::Accepted;
+        judged.insert(id.clone(), Rc::new(event.clone()));
+        order.push((event, verdict));
+        for follower in waiting.remove(&id).unwrap_or_default() {
+            if let Some(count) = open.get_mut(&follower) {
+                *count -= 1;
+                if *count == 0 {
+                    open.remove(&follower);
+                    ready.push(follower);
+                }
+            }
+        }
+    }
+    order
+}
+
+/// Whether a local account exists; a name of this server alone says nothing.
+pub async fn is_local_user(server: &Homeserver, user: &OwnedUserId) -> Result<bool, StoreError> {
+    let ours = user.server_name() == server.server_name();
+    Ok(ours && server.database.get::<Users>(user).await?.is_some())
+}

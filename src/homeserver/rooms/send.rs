@@ -1,0 +1,108 @@
+//! Sending events of local users: messages, state, redactions. A client's transaction id gets one event, ever.
+use std::rc::Rc;
+
+use ruma::{CanonicalJsonObject, OwnedDeviceId, OwnedEventId, OwnedUserId, RoomId, events::TimelineEventType};
+use thiserror::Error;
+
+use super::{
+    Room,
+    append::{Append, AppendError},
+};
+use crate::{
+    domain::event::draft::Draft,
+    homeserver::Homeserver,
+    ports::StoreError,
+    storage::tables::{ClientTxnRow, ClientTxns},
+};
+
+#[derive(Debug, Error)]
+pub enum SendError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("you are not in this room")]
+    NotInRoom,
+    #[error(transparent)]
+    Append(AppendError),
+}
+
+impl From<AppendError> for SendError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Store(error) => Self::Store(error),
+            other => Self::Append(other),
+        }
+    }
+}
+
+/// The transaction a client sends under: scoped to its device and the endpoint's path.
+#[derive(Clone, Debug)]
+pub struct ClientTxn {
+    pub device_id: OwnedDeviceId,
+    /// Distinguishes endpoints and rooms: the request's path without the transaction id.
+    pub scope: String,
+    pub txn_id: String,
+}
+
+impl ClientTxn {
+    fn key(&self, user: &OwnedUserId) -> (OwnedUserId, OwnedDeviceId, String) {
+        (user.clone(), self.device_id.clone(), format!("{}/{}", self.scope, self.txn_id))
+    }
+}
+
+/// What a user wants to say in a room.
+pub struct Message {
+    pub sender: OwnedUserId,
+    pub kind: TimelineEventType,
+    pub state_key: Option<String>,
+    pub content: CanonicalJsonObject,
+    pub redacts: Option<OwnedEventId>,
+}
+
+/// Sends one event into a room a local user is in. A repeat of `txn` answers with the event of the first time.
+pub async fn send(
+    server: &Rc<Homeserver>,
+    room_id: &RoomId,
+    message: Message,
+    txn: Option<ClientTxn>,
+) -> Result<OwnedEventId, SendError> {
+    let room = resident_room(server, room_id).await?;
+    let mut append = Append::begin(server, &room).await;
+    // Looked up under the lock: of two identical requests at once the second finds the first's event.
+    let key = txn.as_ref().map(|txn| txn.key(&message.sender));
+    if let Some(key) = &key
+        && let Some(row) = server.database.get::<ClientTxns>(key).await?
+        && let Ok(event_id) = row.answer.try_into()
+    {
+        return Ok(event_id);
+    }
+    if let Some(unchanged) = unchanged_state(&append, &message).await? {
+        return Ok(unchanged);
+    }
+    let Message { sender, kind, state_key, content, redacts } = message;
+    let draft = Draft { room_id: Some(room.id.clone()), sender, kind, state_key, content, redacts };
+    let pdu = append.draft(draft, txn.map(|txn| (txn.device_id, txn.txn_id))).await?;
+    if let Some(key) = &key {
+        let at_ms = server.environment.clock.now_ms();
+        append.batch.put::<ClientTxns>(key, &ClientTxnRow { answer: pdu.event_id.to_string(), at_ms });
+    }
+    append.commit().await?;
+    Ok(pdu.event_id.clone())
+}
+
+/// A room that this server takes part in.
+pub async fn resident_room(server: &Homeserver, room_id: &RoomId) -> Result<Rc<Room>, SendError> {
+    let room = server.rooms.get(room_id).await?.ok_or(SendError::NotInRoom)?;
+    let resident = room.live().resident;
+    if resident { Ok(room) } else { Err(SendError::NotInRoom) }
+}
+
+/// Setting state to what it is already makes no event, as clients repeat themselves.
+async fn unchanged_state(append: &Append<'_>, message: &Message) -> Result<Option<OwnedEventId>, SendError> {
+    let Some(state_key) = &message.state_key else { return Ok(None) };
+    let kind = message.kind.to_string().into();
+    let Some(event_id) = append.live.state.get(&kind, state_key).cloned() else { return Ok(None) };
+    let Some(current) = append.event(&event_id).await? else { return Ok(None) };
+    let same = serde_json::from_str::<CanonicalJsonObject>(current.pdu.content.get())
+        .is_ok_and(|content| content == message.content);
+    Ok((same && current.pdu.sender == message.sender).then_some(event_id))
+}
