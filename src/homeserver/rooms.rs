@@ -1,6 +1,12 @@
 //! The rooms this homeserver has a copy of: loaded once, each with a lock that serializes what is appended to it.
+pub mod acl;
 pub mod append;
+pub mod backfill;
 pub mod create;
+pub mod fetch;
+pub mod handshake;
+pub mod history;
+pub mod ingest;
 pub mod invite;
 pub mod join;
 pub mod membership;

@@ -63,8 +63,8 @@ pub enum AppendError {
 pub enum Placement {
     /// At the end of the timeline, as something that happened now.
     Live,
-    /// Before the oldest event of the timeline, as history fetched later.
-    History,
+    /// Before the oldest event of the timeline, as history fetched later, at a place from `reserve_history`.
+    History { order: i64 },
 }
 
 /// Who hears of an event from us.
@@ -238,7 +238,7 @@ impl<'a> Append<'a> {
     ) -> Result<Verdict, AppendError> {
         let verdict = match self.admit(&pdu, &state_before).await? {
             // What is history now was judged against the state of its own time.
-            Verdict::SoftFailed { .. } if placement == Placement::History => Verdict::Accepted,
+            Verdict::SoftFailed { .. } if placement != Placement::Live => Verdict::Accepted,
             verdict => verdict,
         };
         self.place(pdu, state_before, verdict.clone(), placement, audience, None).await?;
@@ -284,6 +284,11 @@ impl<'a> Append<'a> {
             [state] => Ok(state.clone()),
             _ => self.resolve(&states).await,
         }
+    }
+
+    /// A state given whole, written with this append.
+    pub async fn snapshot(&mut self, map: &StateMap) -> Result<State, StoreError> {
+        self.server.rooms.states.snapshot(map, &mut self.batch).await
     }
 
     /// Whether the rules allow `pdu` at the events it cites, before it and now.
@@ -412,11 +417,17 @@ impl<'a> Append<'a> {
         Ok(pdu)
     }
 
+    /// `count` timeline places before the oldest event, the newest first.
+    pub fn reserve_history(&self, count: usize) -> Vec<i64> {
+        let oldest = self.live.oldest_order.min(0);
+        (1..=count as i64).map(|distance| oldest - distance).collect()
+    }
+
     fn order_for(&mut self, placement: Placement, position: u64) -> i64 {
         let live = &mut self.live;
         let order = match placement {
             Placement::Live => position as i64,
-            Placement::History => live.oldest_order.min(0) - 1,
+            Placement::History { order } => order,
         };
         live.newest_order = if live.newest_order == 0 { order } else { live.newest_order.max(order) };
         live.oldest_order = if live.oldest_order == 0 { order } else { live.oldest_order.min(order) };

@@ -1,0 +1,325 @@
+//! Fetching what events build on, from the server that sent them: missing events first, then the state at the edge.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+use ruma::{
+    EventId, OwnedEventId, OwnedServerName, UInt,
+    api::federation::event::{get_event, get_missing_events, get_room_state, get_room_state_ids},
+};
+use serde_json::value::RawValue as RawJsonValue;
+
+use super::{Room, append::Append, ingest::add_outliers};
+use crate::{
+    domain::{
+        event::{
+            Pdu,
+            check::{check_received, self_certified_keys},
+        },
+        room::resolve::StateMap,
+    },
+    homeserver::{Homeserver, peers::PeerError, states::State},
+    ports::{Lane, StoreError},
+};
+
+/// Events asked for at once, and rounds of asking, while walking back from an event to what we know.
+const MISSING_EVENTS_PER_REQUEST: u32 = 100;
+const MISSING_EVENTS_ROUNDS_MAX: usize = 20;
+/// Events whose state is asked for because the walk did not reach anything known.
+const EDGES_MAX: usize = 5;
+/// Single events fetched for one ancestry, and beyond which number the whole state is fetched at once.
+const SINGLE_EVENTS_MAX: usize = 500;
+const WHOLE_STATE_ABOVE_EVENTS: usize = 10;
+/// The most events believed in one state answer.
+const STATE_EVENTS_MAX: usize = 100_000;
+/// Events checked before other work gets a turn.
+const CHECKS_PER_SLICE: usize = 10;
+
+/// What was fetched besides the events to append.
+#[derive(Default)]
+pub struct Ancestry {
+    /// Events that states and auth chains need.
+    outliers: BTreeMap<OwnedEventId, Pdu>,
+    /// The state before events at the edge of what we know.
+    states: BTreeMap<OwnedEventId, StateMap>,
+}
+
+impl Ancestry {
+    pub async fn add_outliers(&mut self, append: &mut Append<'_>) -> Result<(), StoreError> {
+        add_outliers(append, std::mem::take(&mut self.outliers)).await
+    }
+
+    /// The state before `event_id` if a peer had to tell it; rejected events do not count as state.
+    pub async fn take_state_before(
+        &mut self,
+        append: &mut Append<'_>,
+        event_id: &EventId,
+    ) -> Result<Option<State>, StoreError> {
+        let Some(map) = self.states.remove(event_id) else { return Ok(None) };
+        let mut state = StateMap::new();
+        for (key, id) in map {
+            if append.event(&id).await?.is_some_and(|event| event.is_accepted()) {
+                state.insert(key, id);
+            }
+        }
+        Ok(Some(append.snapshot(&state).await?))
+    }
+}
+
+/// Completes `events` with the ancestors they need, as far as `via` gives them. Failing to reach it is no error: what
+/// is missing then is found missing when the events are appended.
+pub async fn ancestry(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    events: &mut BTreeMap<OwnedEventId, Pdu>,
+    via: &OwnedServerName,
+) -> Result<Ancestry, StoreError> {
+    let mut ancestry = Ancestry::default();
+    walk_back(server, room, events, via).await?;
+    let edges = unknown_prevs(server, room, events).await?;
+    for edge in edges.into_iter().take(EDGES_MAX) {
+        if let Err(error) = fetch_edge(server, room, events, &mut ancestry, &edge, via).await? {
+            tracing::info!(room = %room.id, %via, %error, "the state at an unknown event could not be fetched");
+        }
+    }
+    fetch_auth_events(server, room, events, &mut ancestry, via).await?;
+    Ok(ancestry)
+}
+
+/// What events of the past need to be judged: the state before those of them that follow nothing we have.
+pub async fn edges_of_history(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    events: &mut BTreeMap<OwnedEventId, Pdu>,
+    via: &OwnedServerName,
+) -> Result<Ancestry, StoreError> {
+    let mut ancestry = Ancestry::default();
+    let unknown = unknown_prevs(server, room, events).await?;
+    let edges: Vec<_> = events
+        .values()
+        .filter(|event| event.prev_events.iter().any(|prev| unknown.contains(prev)))
+        .map(|event| event.event_id.clone())
+        .collect();
+    for edge in edges.into_iter().take(EDGES_MAX) {
+        match fetch_state(server, room, &mut ancestry, &edge, via).await? {
+            Ok(state) => drop(ancestry.states.insert(edge, state)),
+            Err(error) => tracing::info!(room = %room.id, %via, %error, "the state in the past could not be fetched"),
+        }
+    }
+    fetch_auth_events(server, room, events, &mut ancestry, via).await?;
+    Ok(ancestry)
+}
+
+/// Asks for the events between what we have and `events` until they meet.
+async fn walk_back(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    events: &mut BTreeMap<OwnedEventId, Pdu>,
+    via: &OwnedServerName,
+) -> Result<(), StoreError> {
+    for _ in 0..MISSING_EVENTS_ROUNDS_MAX {
+        let unknown = unknown_prevs(server, room, events).await?;
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let latest = events
+            .values()
+            .filter(|event| event.prev_events.iter().any(|prev| unknown.contains(prev)))
+            .map(|event| event.event_id.clone())
+            .collect();
+        let earliest = room.live().heads.clone();
+        let mut request = get_missing_events::v1::Request::new(room.id.clone(), earliest, latest);
+        request.limit = UInt::from(MISSING_EVENTS_PER_REQUEST);
+        let response = match server.ask(via, Lane::Queries, request).await {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::info!(room = %room.id, %via, %error, "missing events could not be fetched");
+                return Ok(());
+            }
+        };
+        let before = events.len();
+        let limit = MISSING_EVENTS_PER_REQUEST as usize;
+        for pdu in check_all(server, room, response.events.iter().take(limit)).await {
+            events.entry(pdu.event_id.clone()).or_insert(pdu);
+        }
+        if events.len() == before {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Events that `events` follow and that neither they nor the store's history hold.
+async fn unknown_prevs(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    events: &BTreeMap<OwnedEventId, Pdu>,
+) -> Result<BTreeSet<OwnedEventId>, StoreError> {
+    let prevs: BTreeSet<_> = events.values().flat_map(|event| &event.prev_events).collect();
+    let prevs: Vec<_> = prevs.into_iter().filter(|id| !events.contains_key(*id)).cloned().collect();
+    let known = server.rooms.events.get_many(&prevs).await?;
+    let is_known = |event: Option<Rc<_>>| {
+        event.is_some_and(|event: Rc<crate::homeserver::events::StoredEvent>| {
+            !event.is_outlier() && event.header.room == room.num
+        })
+    };
+    Ok(prevs.into_iter().zip(known).filter(|(_, event)| !is_known(event.clone())).map(|(id, _)| id).collect())
+}
+
+/// Fetches an event we know nothing before, and the state before it.
+async fn fetch_edge(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    events: &mut BTreeMap<OwnedEventId, Pdu>,
+    ancestry: &mut Ancestry,
+    edge: &OwnedEventId,
+    via: &OwnedServerName,
+) -> Result<Result<(), PeerError>, StoreError> {
+    let pdu = match fetch_event(server, room, edge, via).await {
+        Ok(pdu) => pdu,
+        Err(error) => return Ok(Err(error)),
+    };
+    match fetch_state(server, room, ancestry, edge, via).await? {
+        Ok(state) => {
+            ancestry.states.insert(edge.clone(), state);
+            events.insert(edge.clone(), pdu);
+            Ok(Ok(()))
+        }
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// The state before `event_id` by `via`'s word; the events it consists of join the outliers.
+async fn fetch_state(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    ancestry: &mut Ancestry,
+    event_id: &OwnedEventId,
+    via: &OwnedServerName,
+) -> Result<Result<StateMap, PeerError>, StoreError> {
+    let request = get_room_state_ids::v1::Request::new(event_id.clone(), room.id.clone());
+    let answer = match server.ask(via, Lane::Queries, request).await {
+        Ok(answer) => answer,
+        Err(error) => return Ok(Err(error)),
+    };
+    let malformed = |reason: &str| PeerError::Malformed { server: via.clone(), reason: reason.to_owned() };
+    if answer.pdu_ids.len() + answer.auth_chain_ids.len() > STATE_EVENTS_MAX {
+        return Ok(Err(malformed("the state is too large")));
+    }
+    let all: Vec<_> = answer.pdu_ids.iter().chain(&answer.auth_chain_ids).cloned().collect();
+    let stored = server.rooms.events.get_many(&all).await?;
+    let absent: Vec<_> = all
+        .iter()
+        .zip(&stored)
+        .filter(|(id, event)| event.is_none() && !ancestry.outliers.contains_key(*id))
+        .map(|(id, _)| id.clone())
+        .collect();
+    if absent.len() > WHOLE_STATE_ABOVE_EVENTS {
+        let request = get_room_state::v1::Request::new(event_id.clone(), room.id.clone());
+        match server.ask(via, Lane::Queries, request).await {
+            Ok(whole) if whole.pdus.len() + whole.auth_chain.len() <= STATE_EVENTS_MAX => {
+                for pdu in check_all(server, room, whole.pdus.iter().chain(&whole.auth_chain)).await {
+                    ancestry.outliers.insert(pdu.event_id.clone(), pdu);
+                }
+            }
+            Ok(_) => return Ok(Err(malformed("the state is too large"))),
+            Err(error) => return Ok(Err(error)),
+        }
+    } else {
+        for id in absent {
+            match fetch_event(server, room, &id, via).await {
+                Ok(pdu) => drop(ancestry.outliers.insert(id, pdu)),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    }
+    let stored: BTreeMap<_, _> = all.iter().zip(stored).filter_map(|(id, event)| Some((id, event?))).collect();
+    let mut state = StateMap::new();
+    for id in &answer.pdu_ids {
+        let key = match (ancestry.outliers.get(id), stored.get(id)) {
+            (Some(pdu), _) => pdu.state_map_key(),
+            (None, Some(event)) => event.pdu.state_map_key(),
+            (None, None) => None,
+        };
+        // An event it names and cannot produce is no part of a state we can hold.
+        if let Some(key) = key
+            && state.insert(key, id.clone()).is_some()
+        {
+            return Ok(Err(malformed("its state names one place twice")));
+        }
+    }
+    Ok(Ok(state))
+}
+
+/// Fetches the auth events that are nowhere yet, one by one, until there are none.
+async fn fetch_auth_events(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    events: &BTreeMap<OwnedEventId, Pdu>,
+    ancestry: &mut Ancestry,
+    via: &OwnedServerName,
+) -> Result<(), StoreError> {
+    let mut tried = BTreeSet::new();
+    loop {
+        let cited: BTreeSet<_> =
+            events.values().chain(ancestry.outliers.values()).flat_map(|event| &event.auth_events).cloned().collect();
+        let wanted: Vec<_> = cited
+            .into_iter()
+            .filter(|id| !events.contains_key(id) && !ancestry.outliers.contains_key(id) && !tried.contains(id))
+            .collect();
+        let stored = server.rooms.events.get_many(&wanted).await?;
+        let absent: Vec<_> = wanted.into_iter().zip(stored).filter(|(_, e)| e.is_none()).map(|(id, _)| id).collect();
+        if absent.is_empty() {
+            return Ok(());
+        }
+        for id in absent {
+            if tried.len() >= SINGLE_EVENTS_MAX {
+                return Ok(());
+            }
+            tried.insert(id.clone());
+            match fetch_event(server, room, &id, via).await {
+                Ok(pdu) => drop(ancestry.outliers.insert(id, pdu)),
+                Err(PeerError::Transport(_)) => return Ok(()),
+                Err(error) => tracing::info!(room = %room.id, %via, %error, "an auth event could not be fetched"),
+            }
+        }
+    }
+}
+
+/// One event of the room by its id, checked.
+pub async fn fetch_event(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    event_id: &OwnedEventId,
+    via: &OwnedServerName,
+) -> Result<Pdu, PeerError> {
+    let request = get_event::v1::Request::new(event_id.clone());
+    let response = server.ask(via, Lane::Queries, request).await?;
+    let malformed = |reason: String| PeerError::Malformed { server: via.clone(), reason };
+    let checked = check_received(&response.pdu, &room.id, &room.rules, &self_certified_keys)
+        .map_err(|error| malformed(error.to_string()))?;
+    if checked.pdu.event_id != *event_id {
+        return Err(malformed("it sent another event than the one asked for".to_owned()));
+    }
+    Ok(checked.pdu)
+}
+
+/// Those of `raws` that are events of the room.
+pub async fn check_all<'a>(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    raws: impl Iterator<Item = &'a Box<RawJsonValue>>,
+) -> Vec<Pdu> {
+    let mut checked = Vec::new();
+    for (index, raw) in raws.enumerate() {
+        if index % CHECKS_PER_SLICE == CHECKS_PER_SLICE - 1 {
+            server.environment.clock.yield_now().await;
+        }
+        match check_received(raw, &room.id, &room.rules, &self_certified_keys) {
+            Ok(event) => checked.push(event.pdu),
+            Err(reason) => tracing::warn!(room = %room.id, %reason, "a fetched event is dropped"),
+        }
+    }
+    checked
+}

@@ -1,0 +1,185 @@
+//! Letting users of other servers in and out: templates, and the signed events that come back.
+use std::rc::Rc;
+
+use ruma::{
+    OwnedEventId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId,
+    events::{StateEventType, room::member::MembershipState},
+};
+use serde_json::value::RawValue as RawJsonValue;
+use thiserror::Error;
+
+use super::{
+    Room, acl,
+    append::{Append, AppendError, Audience, Placement},
+    create::state_draft,
+    history::{self, HistoryError},
+    membership::member_content,
+};
+use crate::{
+    domain::{
+        event::{
+            Pdu,
+            check::{DropReason, check_received, self_certified_keys},
+        },
+        room::admit::Verdict,
+    },
+    homeserver::Homeserver,
+    ports::StoreError,
+};
+
+#[derive(Debug, Error)]
+pub enum HandshakeError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("this server is not in that room")]
+    NotInRoom,
+    #[error("the room's version, {0}, is not among those you offer")]
+    IncompatibleVersion(RoomVersionId),
+    #[error("{0}")]
+    Forbidden(String),
+    #[error("not a valid membership event: {0}")]
+    Dropped(#[from] DropReason),
+    #[error("not a valid membership event: {0}")]
+    Invalid(&'static str),
+    /// The event builds on events we do not have: the template was somebody else's.
+    #[error("the event does not follow from a template of this server")]
+    Unknown,
+}
+
+impl From<AppendError> for HandshakeError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Store(error) => Self::Store(error),
+            AppendError::Missing(_) => Self::Unknown,
+            error @ (AppendError::Draft(_) | AppendError::Forbidden(_) | AppendError::Unresolvable(_)) => {
+                Self::Forbidden(error.to_string())
+            }
+        }
+    }
+}
+
+/// A membership event for `user` to sign: room version and unsigned event.
+pub async fn template(
+    server: &Homeserver,
+    room_id: &RoomId,
+    user: &OwnedUserId,
+    membership: MembershipState,
+    versions: Option<&[RoomVersionId]>,
+    origin: &OwnedServerName,
+) -> Result<(RoomVersionId, Box<RawJsonValue>), HandshakeError> {
+    let room = open_room(server, room_id, origin).await?;
+    if user.server_name() != origin {
+        return Err(HandshakeError::Forbidden("you may ask for users of your own server only".to_owned()));
+    }
+    if versions.is_some_and(|versions| !versions.contains(&room.version)) {
+        return Err(HandshakeError::IncompatibleVersion(room.version.clone()));
+    }
+    let content = member_content(membership, None);
+    let append = Append::begin(server, &room).await;
+    // Signed only to be judged; the template goes out without our signature.
+    let draft = state_draft(&room.id, user, StateEventType::RoomMember, user.to_string(), content);
+    let mut template = append.seal(draft).await?.canonical_object();
+    template.remove("signatures");
+    template.remove("hashes");
+    let json = serde_json::value::to_raw_value(&template).expect("canonical JSON serializes");
+    Ok((room.version.clone(), json))
+}
+
+/// What a server that joined through us needs: the state before its join and what that rests on.
+pub struct Welcome {
+    pub event: Rc<Pdu>,
+    pub state: Vec<Rc<Pdu>>,
+    pub auth_chain: Vec<Rc<Pdu>>,
+}
+
+/// Takes in a signed join. The same join again gets the same answer.
+pub async fn accept_join(
+    server: &Rc<Homeserver>,
+    room_id: &RoomId,
+    event_id: &OwnedEventId,
+    event: &RawJsonValue,
+    origin: &OwnedServerName,
+) -> Result<Welcome, HandshakeError> {
+    let room = open_room(server, room_id, origin).await?;
+    let pdu = check_membership(&room, event_id, event, MembershipState::Join, origin)?;
+    append_membership(server, &room, pdu, origin).await?;
+    let unavailable = |error: HistoryError| match error {
+        HistoryError::Store(error) => HandshakeError::Store(error),
+        HistoryError::NotFound | HistoryError::Forbidden(_) => HandshakeError::Unknown,
+    };
+    let (state, auth_chain) = history::state_before(server, &room, event_id).await.map_err(unavailable)?;
+    let event = server.rooms.events.get(event_id).await?.ok_or(HandshakeError::Unknown)?;
+    Ok(Welcome {
+        event: event.pdu.clone(),
+        state: history::pdus(server, &state).await.map_err(unavailable)?,
+        auth_chain: history::pdus(server, &auth_chain).await.map_err(unavailable)?,
+    })
+}
+
+/// Takes in a signed leave: of a member, or of somebody who declines an invite.
+pub async fn accept_leave(
+    server: &Rc<Homeserver>,
+    room_id: &RoomId,
+    event_id: &OwnedEventId,
+    event: &RawJsonValue,
+    origin: &OwnedServerName,
+) -> Result<(), HandshakeError> {
+    let room = open_room(server, room_id, origin).await?;
+    let pdu = check_membership(&room, event_id, event, MembershipState::Leave, origin)?;
+    append_membership(server, &room, pdu, origin).await
+}
+
+async fn open_room(server: &Homeserver, room_id: &RoomId, origin: &OwnedServerName) -> Result<Rc<Room>, HandshakeError> {
+    let room = server.rooms.get(room_id).await?.ok_or(HandshakeError::NotInRoom)?;
+    if !room.live().resident {
+        return Err(HandshakeError::NotInRoom);
+    }
+    if acl::denies_origin(server, &room, origin).await? {
+        return Err(HandshakeError::Forbidden("your server is denied by the room's ACL".to_owned()));
+    }
+    Ok(room)
+}
+
+fn check_membership(
+    room: &Room,
+    event_id: &OwnedEventId,
+    event: &RawJsonValue,
+    membership: MembershipState,
+    origin: &OwnedServerName,
+) -> Result<Pdu, HandshakeError> {
+    let pdu = check_received(event, &room.id, &room.rules, &self_certified_keys)?.pdu;
+    if pdu.event_id != *event_id {
+        return Err(HandshakeError::Invalid("the event has another id"));
+    }
+    if pdu.membership() != Some(membership) {
+        return Err(HandshakeError::Invalid("it has another membership"));
+    }
+    if pdu.target() != Some(&pdu.sender) {
+        return Err(HandshakeError::Invalid("it is about somebody else than its sender"));
+    }
+    if pdu.sender.server_name() != origin {
+        return Err(HandshakeError::Forbidden("the user is not of your server".to_owned()));
+    }
+    Ok(pdu)
+}
+
+async fn append_membership(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    pdu: Pdu,
+    origin: &OwnedServerName,
+) -> Result<(), HandshakeError> {
+    let mut append = Append::begin(server, room).await;
+    match append.event(&pdu.event_id).await? {
+        Some(known) if known.is_accepted() && !known.is_outlier() => return Ok(()),
+        Some(known) if !known.is_outlier() => {
+            return Err(HandshakeError::Forbidden("the event was refused before".to_owned()));
+        }
+        _ => {}
+    }
+    let audience = Audience::Room { except: Some(origin.clone()) };
+    match append.receive(pdu, Placement::Live, audience).await? {
+        Verdict::Accepted => Ok(append.commit().await?),
+        Verdict::SoftFailed { rule } | Verdict::Rejected { rule } => Err(HandshakeError::Forbidden(rule)),
+    }
+}

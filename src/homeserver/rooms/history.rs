@@ -1,0 +1,225 @@
+//! What we tell other servers of a room's past: events they may see, states, and the events between two points.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+use ruma::{
+    OwnedEventId, RoomId, ServerName,
+    events::{StateEventType, room::member::MembershipState},
+};
+use thiserror::Error;
+
+use super::{Room, acl};
+use crate::{
+    domain::{
+        event::{Pdu, create_event_id},
+        room::visibility::{Viewpoint, closest, server_may_see, visibility_of},
+    },
+    homeserver::{Homeserver, events::StoredEvent, states::State},
+    ports::StoreError,
+};
+
+/// The most events one answer holds, whatever was asked for.
+pub const HISTORY_EVENTS_MAX: usize = 100;
+/// The most events walked through for one answer.
+const HISTORY_WALK_MAX: usize = 1_000;
+/// The most events an auth chain we answer with may have.
+const AUTH_CHAIN_MAX: usize = 100_000;
+
+#[derive(Debug, Error)]
+pub enum HistoryError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("there is no such event here")]
+    NotFound,
+    #[error("{0}")]
+    Forbidden(&'static str),
+}
+
+/// The room, if `origin` may ask about it: it has a user there and the room's ACL does not deny it.
+pub async fn room_for(server: &Homeserver, room_id: &RoomId, origin: &ServerName) -> Result<Rc<Room>, HistoryError> {
+    let room = server.rooms.get(room_id).await?.ok_or(HistoryError::NotFound)?;
+    if acl::denies_origin(server, &room, origin).await? {
+        return Err(HistoryError::Forbidden("your server is denied by the room's ACL"));
+    }
+    if !room.has_joined_server(origin) {
+        return Err(HistoryError::Forbidden("your server is not in the room"));
+    }
+    Ok(room)
+}
+
+/// One event, whole or, where history visibility hides it from `origin`, redacted.
+pub async fn event_for(
+    server: &Homeserver,
+    event_id: &OwnedEventId,
+    origin: &ServerName,
+) -> Result<Rc<Pdu>, HistoryError> {
+    let event = server.rooms.events.get(event_id).await?.ok_or(HistoryError::NotFound)?;
+    let room = room_for(server, &event.pdu.room_id, origin).await?;
+    shown(server, &room, &event, origin).await
+}
+
+/// The ids of the state before an event, and of that state's auth chain.
+pub async fn state_before(
+    server: &Homeserver,
+    room: &Room,
+    event_id: &OwnedEventId,
+) -> Result<(Vec<OwnedEventId>, Vec<OwnedEventId>), HistoryError> {
+    let event = server.rooms.events.get(event_id).await?.filter(|event| event.header.room == room.num);
+    let state = event.and_then(|event| event.header.state_before).ok_or(HistoryError::NotFound)?;
+    let state = server.rooms.states.load(state).await?;
+    let ids: Vec<_> = state.entries.values().cloned().collect();
+    let chain = auth_chain(server, room, ids.clone()).await?;
+    Ok((ids, chain))
+}
+
+/// Everything that `events` rest on by their `auth_events`, they themselves excluded.
+pub async fn auth_chain(
+    server: &Homeserver,
+    room: &Room,
+    events: Vec<OwnedEventId>,
+) -> Result<Vec<OwnedEventId>, HistoryError> {
+    let mut chain = BTreeSet::new();
+    let mut pending = events;
+    if room.rules.authorization.room_create_event_id_as_room_id {
+        // Nobody cites the create event there, though everything rests on it.
+        chain.extend(create_event_id(&room.id));
+    }
+    while !pending.is_empty() && chain.len() < AUTH_CHAIN_MAX {
+        let found = server.rooms.events.get_many(&pending).await?;
+        pending.clear();
+        for event in found.into_iter().flatten() {
+            pending.extend(event.pdu.auth_events.iter().filter(|id| chain.insert((*id).clone())).cloned());
+        }
+    }
+    Ok(chain.into_iter().collect())
+}
+
+/// The given events in full, those that are not stored left out.
+pub async fn pdus(server: &Homeserver, ids: &[OwnedEventId]) -> Result<Vec<Rc<Pdu>>, HistoryError> {
+    Ok(server.rooms.events.get_many(ids).await?.into_iter().flatten().map(|event| event.pdu.clone()).collect())
+}
+
+/// `from` and what came before it, newest first.
+pub async fn backfill(
+    server: &Homeserver,
+    room: &Room,
+    from: &[OwnedEventId],
+    limit: usize,
+    origin: &ServerName,
+) -> Result<Vec<Rc<Pdu>>, HistoryError> {
+    let events = walk(server, room, from.to_vec(), &BTreeSet::new(), limit.min(HISTORY_EVENTS_MAX)).await?;
+    shown_all(server, room, events, origin).await
+}
+
+/// What came between `earliest` and `latest`, both excluded, oldest first.
+pub async fn missing_events(
+    server: &Homeserver,
+    room: &Room,
+    earliest: &[OwnedEventId],
+    latest: &[OwnedEventId],
+    limit: usize,
+    origin: &ServerName,
+) -> Result<Vec<Rc<Pdu>>, HistoryError> {
+    let earliest: BTreeSet<_> = earliest.iter().cloned().collect();
+    let latest = server.rooms.events.get_many(latest).await?;
+    let of_room = latest.into_iter().flatten().filter(|event| event.header.room == room.num);
+    let from = of_room.flat_map(|event| event.pdu.prev_events.clone()).filter(|id| !earliest.contains(id)).collect();
+    let mut events = walk(server, room, from, &earliest, limit.min(HISTORY_EVENTS_MAX)).await?;
+    events.reverse();
+    shown_all(server, room, events, origin).await
+}
+
+/// Walks back along `prev_events` breadth first, deepest first, stopping at `stop`.
+async fn walk(
+    server: &Homeserver,
+    room: &Room,
+    from: Vec<OwnedEventId>,
+    stop: &BTreeSet<OwnedEventId>,
+    limit: usize,
+) -> Result<Vec<Rc<StoredEvent>>, HistoryError> {
+    let mut seen: BTreeSet<OwnedEventId> = stop.clone();
+    let mut frontier: BTreeMap<(u64, OwnedEventId), Rc<StoredEvent>> = BTreeMap::new();
+    let mut walked = Vec::new();
+    let mut pending = from;
+    while walked.len() < limit && seen.len() < stop.len() + HISTORY_WALK_MAX {
+        pending.retain(|id| seen.insert(id.clone()));
+        for event in server.rooms.events.get_many(&pending).await?.into_iter().flatten() {
+            if event.header.room == room.num && !event.is_outlier() {
+                frontier.insert((event.pdu.depth, event.pdu.event_id.clone()), event);
+            }
+        }
+        let Some((_, event)) = frontier.pop_last() else { break };
+        pending = event.pdu.prev_events.clone();
+        walked.push(event);
+    }
+    Ok(walked)
+}
+
+async fn shown_all(
+    server: &Homeserver,
+    room: &Room,
+    events: Vec<Rc<StoredEvent>>,
+    origin: &ServerName,
+) -> Result<Vec<Rc<Pdu>>, HistoryError> {
+    let mut pdus = Vec::with_capacity(events.len());
+    for event in events {
+        pdus.push(shown(server, room, &event, origin).await?);
+    }
+    Ok(pdus)
+}
+
+/// The event as `origin` may see it. State is never hidden: servers need it to take part.
+async fn shown(
+    server: &Homeserver,
+    room: &Room,
+    event: &StoredEvent,
+    origin: &ServerName,
+) -> Result<Rc<Pdu>, HistoryError> {
+    let Some(state) = event.header.state_before.filter(|_| event.pdu.state_key.is_none()) else {
+        return Ok(event.pdu.clone());
+    };
+    let state = server.rooms.states.load(state).await?;
+    let view = Viewpoint {
+        visibility: visibility_at(server, &state).await?,
+        membership: membership_of_server(server, &state, origin).await?,
+        joined_since: room.has_joined_server(origin),
+    };
+    if server_may_see(&event.pdu, origin, &view) {
+        Ok(event.pdu.clone())
+    } else {
+        Ok(Rc::new(event.pdu.redacted(&room.rules)))
+    }
+}
+
+/// What a state says about who may see what happens in it.
+pub async fn visibility_at(
+    server: &Homeserver,
+    state: &State,
+) -> Result<ruma::events::room::history_visibility::HistoryVisibility, StoreError> {
+    let event = match state.get(&StateEventType::RoomHistoryVisibility, "") {
+        Some(event_id) => server.rooms.events.get(event_id).await?,
+        None => None,
+    };
+    Ok(visibility_of(event.as_ref().map(|event| &*event.pdu)))
+}
+
+async fn membership_of_server(
+    server: &Homeserver,
+    state: &State,
+    origin: &ServerName,
+) -> Result<MembershipState, StoreError> {
+    let from = (StateEventType::RoomMember, String::new());
+    let suffix = format!(":{origin}");
+    let ids: Vec<_> = state
+        .entries
+        .range(from..)
+        .take_while(|(key, _)| key.0 == StateEventType::RoomMember)
+        .filter(|(key, _)| key.1.ends_with(&suffix))
+        .map(|(_, id)| id.clone())
+        .collect();
+    let events = server.rooms.events.get_many(&ids).await?;
+    let memberships: Vec<_> = events.into_iter().flatten().filter_map(|event| event.pdu.membership()).collect();
+    Ok(closest(&memberships))
+}

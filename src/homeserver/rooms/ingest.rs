@@ -1,0 +1,273 @@
+//! Events from other servers: checked, their ancestry fetched, judged and appended; what cannot be judged yet is kept.
+//!
+//! DROP (it is no event), RETRY (we lack what it builds on: staged) and REJECT (a verdict, stored with it) are three
+//! different things.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+use ruma::{OwnedEventId, OwnedServerName, ServerName};
+use serde_json::value::RawValue as RawJsonValue;
+use thiserror::Error;
+
+use super::{
+    Room, acl,
+    append::{Append, AppendError, Audience, Placement},
+    fetch::{self, Ancestry},
+};
+use crate::{
+    domain::{
+        event::{
+            Pdu,
+            check::{DropReason, check_received, event_id_of, parse_object, self_certified_keys},
+        },
+        room::admit::{Verdict, admit_by_auth_events},
+    },
+    homeserver::Homeserver,
+    ports::{Batch, StoreError},
+    storage::tables::{StagedPduRow, StagedPdus},
+};
+
+/// The most events kept per room until their ancestry is known; further ones are refused, not lost: their origin's
+/// heads bring them back.
+pub const STAGED_PDUS_PER_ROOM_MAX: usize = 1000;
+/// How often a staged event is tried before it is dropped.
+pub const STAGED_ATTEMPTS_MAX: u32 = 50;
+/// Events appended under one hold of the room's lock and written in one commit.
+const APPENDS_PER_COMMIT: usize = 50;
+/// Events checked before other work gets a turn.
+const CHECKS_PER_SLICE: usize = 10;
+
+/// Why an event's origin is told that it was not taken.
+#[derive(Debug, Error)]
+pub enum Refusal {
+    #[error(transparent)]
+    Dropped(#[from] DropReason),
+    #[error("rejected: {0}")]
+    Rejected(String),
+    #[error("too many events of this room wait for their ancestry")]
+    StagingFull,
+    #[error("{0}")]
+    Failed(String),
+}
+
+pub type Outcomes = BTreeMap<OwnedEventId, Result<(), Refusal>>;
+
+/// Takes in events of one room that `via` sent. Events without an id (no JSON, no event) are dropped silently, as
+/// there is nothing to answer under.
+pub async fn ingest(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    raws: Vec<Box<RawJsonValue>>,
+    via: &OwnedServerName,
+) -> Result<Outcomes, StoreError> {
+    let mut outcomes = Outcomes::new();
+    let mut checked = BTreeMap::new();
+    for (index, raw) in raws.iter().enumerate() {
+        if index % CHECKS_PER_SLICE == CHECKS_PER_SLICE - 1 {
+            server.environment.clock.yield_now().await;
+        }
+        match check(room, raw) {
+            Ok(pdu) => drop(checked.insert(pdu.event_id.clone(), pdu)),
+            Err((id, reason)) => {
+                tracing::warn!(room = %room.id, %via, %reason, "event dropped");
+                outcomes.extend(id.map(|id| (id, Err(reason.into()))));
+            }
+        }
+    }
+    if acl::denies_origin(server, room, via).await? {
+        let denied = |id| (id, Err(Refusal::Failed("this server is denied by the room's ACL".to_owned())));
+        outcomes.extend(checked.into_keys().map(denied));
+        return Ok(outcomes);
+    }
+    outcomes.extend(take_in(server, room, checked, via).await?);
+    Ok(outcomes)
+}
+
+/// Tries again what waits for its ancestry in this room, now that `via` is there to ask or something new arrived.
+pub async fn retry_staged(server: &Rc<Homeserver>, room: &Rc<Room>, via: &OwnedServerName) -> Result<(), StoreError> {
+    let staged = server.database.scan_all::<StagedPdus, _>(&room.id).await?;
+    if staged.is_empty() {
+        return Ok(());
+    }
+    let mut checked = BTreeMap::new();
+    let mut batch = Batch::default();
+    for (key, row) in staged {
+        let raw = RawJsonValue::from_string(row.json.clone()).ok();
+        match raw.map(|raw| check(room, &raw)) {
+            Some(Ok(pdu)) if row.attempts < STAGED_ATTEMPTS_MAX => {
+                checked.insert(pdu.event_id.clone(), pdu);
+                batch.put::<StagedPdus>(&key, &StagedPduRow { attempts: row.attempts + 1, ..row });
+            }
+            _ => batch.delete::<StagedPdus>(&key),
+        }
+    }
+    server.database.commit(batch).await?;
+    take_in(server, room, checked, via).await.map(drop)
+}
+
+/// The checks that need nothing but the event; with the id to answer under if it has one.
+fn check(room: &Room, raw: &RawJsonValue) -> Result<Pdu, (Option<OwnedEventId>, DropReason)> {
+    check_received(raw, &room.id, &room.rules, &self_certified_keys).map(|checked| checked.pdu).map_err(|reason| {
+        let id = parse_object(raw).and_then(|object| event_id_of(&object, &room.rules)).ok();
+        (id, reason)
+    })
+}
+
+async fn take_in(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    mut events: BTreeMap<OwnedEventId, Pdu>,
+    via: &OwnedServerName,
+) -> Result<Outcomes, StoreError> {
+    let mut outcomes = Outcomes::new();
+    let asked_for: BTreeSet<OwnedEventId> = events.keys().cloned().collect();
+    let ids: Vec<_> = events.keys().cloned().collect();
+    for (id, known) in ids.iter().zip(server.rooms.events.get_many(&ids).await?) {
+        if known.is_some_and(|known| !known.is_outlier()) {
+            events.remove(id);
+            outcomes.insert(id.clone(), Ok(()));
+        }
+    }
+    if events.is_empty() {
+        return Ok(outcomes);
+    }
+    let ancestry = fetch::ancestry(server, room, &mut events, via).await?;
+    let mut verdicts = append_all(server, room, events, ancestry, via).await?;
+    for id in asked_for {
+        if let Some(outcome) = verdicts.remove(&id) {
+            outcomes.insert(id, outcome);
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Appends `events` in an order in which each follows its ancestors, a commit at a time.
+async fn append_all(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    events: BTreeMap<OwnedEventId, Pdu>,
+    mut ancestry: Ancestry,
+    via: &OwnedServerName,
+) -> Result<Outcomes, StoreError> {
+    let mut outcomes = Outcomes::new();
+    let mut queue = ancestors_first(events).into_iter().peekable();
+    let mut staged = server.database.scan_all::<StagedPdus, _>(&room.id).await?.len();
+    while queue.peek().is_some() {
+        let slice: Vec<Pdu> = queue.by_ref().take(APPENDS_PER_COMMIT).collect();
+        let mut append = Append::begin(server, room).await;
+        ancestry.add_outliers(&mut append).await?;
+        let mut slice_outcomes = Outcomes::new();
+        for pdu in slice {
+            let id = pdu.event_id.clone();
+            if append.event(&id).await?.is_some_and(|known| !known.is_outlier()) {
+                slice_outcomes.insert(id, Ok(()));
+                continue;
+            }
+            let outcome = append_one(server, &mut append, &mut ancestry, pdu, via, &mut staged).await;
+            slice_outcomes.insert(id, outcome?);
+        }
+        match append.commit().await {
+            Ok(()) => outcomes.extend(slice_outcomes),
+            Err(AppendError::Store(error)) => return Err(error),
+            Err(error) => {
+                let failed = |id| (id, Err(Refusal::Failed(error.to_string())));
+                outcomes.extend(slice_outcomes.into_keys().map(failed));
+            }
+        }
+        server.environment.clock.yield_now().await;
+    }
+    Ok(outcomes)
+}
+
+async fn append_one(
+    server: &Rc<Homeserver>,
+    append: &mut Append<'_>,
+    ancestry: &mut Ancestry,
+    pdu: Pdu,
+    via: &OwnedServerName,
+    staged: &mut usize,
+) -> Result<Result<(), Refusal>, StoreError> {
+    let key = (append.room.id.clone(), pdu.event_id.clone());
+    let json = pdu.json().to_owned();
+    let result = match ancestry.take_state_before(append, &pdu.event_id).await? {
+        Some(state) => append.receive_at(pdu, state, Placement::Live, Audience::Nobody).await,
+        None => append.receive(pdu, Placement::Live, Audience::Nobody).await,
+    };
+    match result {
+        Ok(verdict) => {
+            append.batch.delete::<StagedPdus>(&key);
+            Ok(match verdict {
+                // A soft failure is between us and the event: its origin did nothing wrong.
+                Verdict::Accepted | Verdict::SoftFailed { .. } => Ok(()),
+                Verdict::Rejected { rule } => Err(Refusal::Rejected(rule)),
+            })
+        }
+        Err(AppendError::Missing(_)) if *staged >= STAGED_PDUS_PER_ROOM_MAX => Ok(Err(Refusal::StagingFull)),
+        Err(AppendError::Missing(missing)) => {
+            tracing::info!(event = %key.1, room = %key.0, missing = missing.len(), "event kept until its ancestry is known");
+            *staged += 1;
+            let known = server.database.get::<StagedPdus>(&key).await?;
+            let row = known.unwrap_or_else(|| StagedPduRow {
+                json,
+                origin: via.clone(),
+                received_ms: server.environment.clock.now_ms(),
+                attempts: 0,
+            });
+            append.batch.put::<StagedPdus>(&key, &row);
+            Ok(Ok(()))
+        }
+        Err(AppendError::Store(error)) => Err(error),
+        Err(error) => Ok(Err(Refusal::Failed(error.to_string()))),
+    }
+}
+
+/// Sorts events so that each comes after those of them it follows. A hash-linked graph has no circles.
+fn ancestors_first(mut events: BTreeMap<OwnedEventId, Pdu>) -> Vec<Pdu> {
+    let mut order = Vec::with_capacity(events.len());
+    let mut stack: Vec<(OwnedEventId, bool)> = events.keys().rev().map(|id| (id.clone(), false)).collect();
+    // Deterministic, and close to the order in which things happened.
+    stack.sort_by_key(|(id, _)| std::cmp::Reverse((events[id].depth, events[id].origin_server_ts)));
+    while let Some((id, expanded)) = stack.pop() {
+        if expanded {
+            order.extend(events.remove(&id));
+        } else if let Some(event) = events.get(&id) {
+            let ancestors: Vec<_> =
+                event.prev_events.iter().chain(&event.auth_events).filter(|id| events.contains_key(*id)).cloned().collect();
+            stack.push((id, true));
+            stack.extend(ancestors.into_iter().map(|id| (id, false)));
+        }
+    }
+    order
+}
+
+/// Judges and stores events that only others' authorization needs, ancestors first.
+pub(super) async fn add_outliers(
+    append: &mut Append<'_>,
+    outliers: BTreeMap<OwnedEventId, Pdu>,
+) -> Result<(), StoreError> {
+    for pdu in ancestors_first(outliers) {
+        if append.event(&pdu.event_id).await?.is_some() {
+            continue;
+        }
+        let cited = append.events(&pdu.auth_events).await?;
+        let cited: Vec<Rc<Pdu>> = cited.into_iter().flatten().map(|event| event.pdu.clone()).collect();
+        let create_event = append.room.create_event.clone();
+        let create = append.event(&create_event).await?.map(|event| event.pdu.clone());
+        match admit_by_auth_events(&pdu, &append.room.rules, &cited, create) {
+            Ok(verdict) => drop(append.add_outlier(pdu, &verdict)),
+            Err(missing) => tracing::info!(event = %pdu.event_id, %missing, "an ancestor cannot be judged"),
+        }
+    }
+    Ok(())
+}
+
+/// Which of the room's servers to ask about history: `first`, then those connected.
+pub fn servers_to_ask(server: &Homeserver, room: &Room, first: Option<&ServerName>) -> Vec<OwnedServerName> {
+    let connected = server.environment.transport.connected();
+    let mut servers: Vec<OwnedServerName> =
+        room.joined_servers().into_iter().filter(|name| name != server.server_name()).collect();
+    servers.sort_by_key(|name| (Some(&**name) != first, !connected.contains(name)));
+    servers
+}
