@@ -12,10 +12,7 @@ use super::{
 use crate::{
     homeserver::Homeserver,
     ports::{Lane, StoreError},
-    storage::{
-        Direction,
-        tables::Gaps,
-    },
+    storage::{Direction, tables::Gaps},
 };
 
 /// Events asked for at once, at most.

@@ -88,12 +88,8 @@ pub async fn create(
     let mut initial = preset::initial_events(&request, &rules)?.into_iter();
     let create = initial.next().expect("a room begins with its create event");
     let room_id = (!rules.authorization.room_create_event_id_as_room_id).then(|| random_room_id(server));
-    let position = draft::Position {
-        prev_events: Vec::new(),
-        auth_events: Vec::new(),
-        depth: 1,
-        origin_server_ts: now(server),
-    };
+    let position =
+        draft::Position { prev_events: Vec::new(), auth_events: Vec::new(), depth: 1, origin_server_ts: now(server) };
     let create = draft::seal(create.into_draft(room_id, creator.clone()), position, &server.identity, &rules)
         .map_err(AppendError::from)?;
     let room_id = create.room_id.clone();

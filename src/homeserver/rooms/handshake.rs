@@ -129,7 +129,11 @@ pub async fn accept_leave(
     append_membership(server, &room, pdu, origin).await
 }
 
-async fn open_room(server: &Homeserver, room_id: &RoomId, origin: &OwnedServerName) -> Result<Rc<Room>, HandshakeError> {
+async fn open_room(
+    server: &Homeserver,
+    room_id: &RoomId,
+    origin: &OwnedServerName,
+) -> Result<Rc<Room>, HandshakeError> {
     let room = server.rooms.get(room_id).await?.ok_or(HandshakeError::NotInRoom)?;
     if !room.live().resident {
         return Err(HandshakeError::NotInRoom);

@@ -233,8 +233,13 @@ fn ancestors_first(mut events: BTreeMap<OwnedEventId, Pdu>) -> Vec<Pdu> {
         if expanded {
             order.extend(events.remove(&id));
         } else if let Some(event) = events.get(&id) {
-            let ancestors: Vec<_> =
-                event.prev_events.iter().chain(&event.auth_events).filter(|id| events.contains_key(*id)).cloned().collect();
+            let ancestors: Vec<_> = event
+                .prev_events
+                .iter()
+                .chain(&event.auth_events)
+                .filter(|id| events.contains_key(*id))
+                .cloned()
+                .collect();
             stack.push((id, true));
             stack.extend(ancestors.into_iter().map(|id| (id, false)));
         }

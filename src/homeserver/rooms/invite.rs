@@ -127,9 +127,10 @@ pub async fn deliver(
     let Some(room) = server.rooms.get(&event.pdu.room_id).await.map_err(|error| unreadable(&error))? else {
         return Ok(());
     };
-    let still_invited = event.pdu.target().is_some_and(|user| {
-        room.live().members.get(user).is_some_and(|member| member.event_id == *event_id)
-    });
+    let still_invited = event
+        .pdu
+        .target()
+        .is_some_and(|user| room.live().members.get(user).is_some_and(|member| member.event_id == *event_id));
     if !still_invited {
         return Ok(());
     }
@@ -209,8 +210,8 @@ pub async fn receive_invite(
     if server.database.get::<Users>(&user).await?.is_none_or(|row| row.deactivated) {
         return Err(ReceiveInviteError::NoSuchUser(user));
     }
-    let signed = countersign(&pdu, &server.identity, &rules)
-        .map_err(|_| ReceiveInviteError::Invalid("it cannot be signed"))?;
+    let signed =
+        countersign(&pdu, &server.identity, &rules).map_err(|_| ReceiveInviteError::Invalid("it cannot be signed"))?;
     let key = (user.clone(), room_id.clone());
     let current = server.database.get::<Memberships>(&key).await?;
     match current.map(|row| row.membership) {

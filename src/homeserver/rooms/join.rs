@@ -207,9 +207,8 @@ async fn ask_patiently<R>(
 ) -> Result<R::IncomingResponse, JoinError>
 where
     R: ruma::api::OutgoingRequest<PathBuilder = ruma::api::path_builder::SinglePath>,
-    for<'a> R::Authentication: ruma::api::auth_scheme::AuthScheme<
-        Input<'a> = ruma::api::federation::authentication::XMatrixSigningInput<'a>,
-    >,
+    for<'a> R::Authentication:
+        ruma::api::auth_scheme::AuthScheme<Input<'a> = ruma::api::federation::authentication::XMatrixSigningInput<'a>>,
     R::EndpointError: std::fmt::Display,
 {
     let mut attempt = 1;
