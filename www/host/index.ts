@@ -1,12 +1,21 @@
 // The page's door to its homeserver: a fetch for matrix-js-sdk and a status to show, whichever tab hosts.
-import type { HostError } from "../protocol/messages.ts";
+import { addressed, baseUrlOf, DEFAULT_PROFILE, PROFILE_PATTERN, wellKnown } from "./address.ts";
+import { loadConfig } from "./page-config.ts";
+import { PageHost, type HostWorkerPort } from "./page-host.ts";
+import { keepServiceWorkerAwake, registerServiceWorker } from "./page-service-worker.ts";
+import { askToPersist } from "./persistence.ts";
+import { reloadWhenIdle } from "./reload-when-idle.ts";
 import type { HostView, Observable } from "./status.ts";
+import { ViewState } from "./view-state.ts";
+import { jsonAnswer, newId, toResponse, toWire, unavailable } from "./wire.ts";
+import type { HostError, WireAnswer, WireRequest } from "../protocol/messages.ts";
 
+export { DEFAULT_PROFILE, PROFILE_PATTERN } from "./address.ts";
 export type { HostView, HostNotice, Observable } from "./status.ts";
 export type { HostError, HostStatus, PageConfig, StorageChoice } from "../protocol/messages.ts";
 
 export interface ConnectOptions {
-  /** Which identity of this browser; `DEFAULT_PROFILE` unless the page's address names another. */
+  /** Which identity of this browser; must match `PROFILE_PATTERN`. */
   profile: string;
   /** Asked before the page reloads itself for a newer build; answer false while the user would lose something. */
   mayReload?: () => boolean;
@@ -27,9 +36,128 @@ export interface HostConnection {
   stop(): Promise<void>;
 }
 
-export const DEFAULT_PROFILE = "default";
+/**
+ * Joins the tabs of `profile`: hosts it here, or reaches the tab that does. Call once a page.
+ * Throws RangeError for a profile name that may not stand in an address.
+ */
+export function connectHost({ profile, mayReload = () => true, onFatal = () => undefined }: ConnectOptions): HostConnection {
+  if (!PROFILE_PATTERN.test(profile)) throw new RangeError(`not a profile name: ${profile}`);
+  const view = new ViewState({
+    role: "waiting",
+    phase: "starting",
+    storage: { kind: "indexeddb" },
+    notices: [],
+    secureContext: isSecureContext,
+    serviceWorker: "starting",
+    outdated: false,
+  });
+  view.subscribe(() => {
+    // Says which tab hosts, for whoever looks into the page from outside: support, and the browser stories.
+    document.documentElement.dataset.host = `${view.get().role} ${view.get().phase}`;
+  });
+  const door = new Door(profile, view);
+  void registerServiceWorker(view);
+  askToPersist();
+  void open(door, view, { profile, mayReload, onFatal });
+  return door;
+}
 
-/** Joins the tabs of `profile`: hosts it here, or reaches the tab that does. Call once a page. */
-export function connectHost(_options: ConnectOptions): HostConnection {
-  throw new Error("not built yet");
+async function open(door: Door, view: ViewState, { profile, mayReload, onFatal }: Required<ConnectOptions>): Promise<void> {
+  const config = await loadConfig();
+  view.set({ config });
+  let reloads = false;
+  const reloadOnce = () => {
+    if (!reloads) reloadWhenIdle(mayReload);
+    reloads = true;
+  };
+  const host = new PageHost({
+    profile,
+    build: WARREN_BUILD,
+    config,
+    view,
+    createWorker: () => new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "warren host" }) as HostWorkerPort,
+    onOutdated: reloadOnce,
+    onNewerSchema: (error) => (reloadForSchema() ? undefined : onFatal(error)),
+    onFatal,
+    keepServiceWorkerAwake,
+  });
+  // A page in the back-forward cache, or a frozen one, would keep the lock and answer nobody.
+  addEventListener("pagehide", () => host.putAway());
+  addEventListener("pageshow", ({ persisted }) => persisted && host.takeOut());
+  document.addEventListener("freeze", () => host.putAway());
+  document.addEventListener("resume", () => host.takeOut());
+  door.opened(host);
+}
+
+/** A newer page has changed the storage: the server has that page. Once for each build, or it would never end. */
+function reloadForSchema(): boolean {
+  const key = "warren.reloaded-for-schema";
+  try {
+    if (sessionStorage.getItem(key) === WARREN_BUILD.id) return false;
+    sessionStorage.setItem(key, WARREN_BUILD.id);
+  } catch {
+    return false;
+  }
+  location.reload();
+  return true;
+}
+
+class Door implements HostConnection {
+  readonly baseUrl: string;
+  #host?: PageHost;
+  #stopped = false;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(
+    private readonly profile: string,
+    readonly status: ViewState,
+  ) {
+    this.baseUrl = baseUrlOf(location.origin, profile);
+    this.fetch = this.fetch.bind(this);
+  }
+
+  opened(host: PageHost): void {
+    this.#host = host;
+    if (this.#stopped) void host.stop();
+    for (const proceed of this.#waiting.splice(0)) proceed();
+  }
+
+  async fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
+    const request = new Request(input, init);
+    const target = addressed(request.url, location.origin);
+    const isAnothers = target && target.profile !== this.profile && target.profile !== DEFAULT_PROFILE;
+    if (!target || isAnothers) return fetch(request);
+    if (target.path.startsWith("/.well-known/")) {
+      const { status, content } = wellKnown(target.path, location.origin, this.profile);
+      return toResponse(jsonAnswer("", status, content));
+    }
+    request.signal.throwIfAborted();
+    const wire = await toWire(request, target.path, newId());
+    return toResponse(await this.#ask(wire, request.signal));
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#host?.stop();
+  }
+
+  async #ask(request: WireRequest, signal: AbortSignal): Promise<WireAnswer> {
+    const aborted = new Promise<never>((_, reject) => {
+      const abort = () => {
+        this.#host?.pending.cancel(request.id);
+        reject(signal.reason as Error);
+      };
+      if (signal.aborted) abort();
+      else signal.addEventListener("abort", abort, { once: true });
+    });
+    return Promise.race([this.#answer(request, signal), aborted]);
+  }
+
+  async #answer(request: WireRequest, signal: AbortSignal): Promise<WireAnswer> {
+    if (!this.#host) await new Promise<void>((proceed) => this.#waiting.push(proceed));
+    const { phase, error } = this.status.get();
+    if (!this.#host || phase === "failed") return unavailable(request.id, error?.message ?? "The homeserver could not start.");
+    signal.throwIfAborted();
+    return this.#host.pending.ask(request);
+  }
 }

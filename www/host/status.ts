@@ -1,9 +1,9 @@
 // What the page can know about its homeserver at any moment, in one immutable value the views subscribe to.
-import type { HostError, HostStatus, PageConfig, StorageChoice } from "../protocol/messages.ts";
+import type { HostError, HostRole, HostStatus, PageConfig, StorageChoice } from "../protocol/messages.ts";
 
 export interface HostView {
   /** "leader": the homeserver runs in this tab. "follower": in another tab. "waiting": not known yet. */
-  role: "leader" | "follower" | "waiting";
+  role: HostRole;
   /**
    * "starting": requests wait. "running": requests are answered. "restarting": a fault is being recovered from.
    * "failed": `error` says why, requests get 503. "stopped": stop() was called or the page is being put away.

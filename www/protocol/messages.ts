@@ -89,28 +89,31 @@ export interface PageConfig {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Election: broadcast on the channel `warren/<profile>` to every tab and to the service worker
+// Election: broadcast on the channel `warren/<profile>` to every tab and to the service worker. `from` names a worker
+// (a tab's host worker, or an instance of the service worker), never a tab: a restarted worker is another one.
 
 export type ElectionMessage =
   /** Somebody wants to know who leads. */
   | { type: "hello"; from: string }
-  /** The answer to "hello" and "ping", and said once by whoever begins to lead. */
+  /** The answer to "hello", "ping" and "claim", and said once by whoever begins to lead. */
   | { type: "leading"; from: string; term: number; build: Build; protocol: number }
-  /** Wants to lead from `term` on because nobody answers; a smaller `from` goes first. */
+  /** Wants to lead from `term` on because nobody answers; of two claims the smaller `from` goes first. */
   | { type: "claim"; from: string; term: number }
   /** Is there still a leader? Unanswered for too long, it is taken to hang. */
   | { type: "ping"; from: string }
   /** Stopped on purpose: the next one need not wait. */
   | { type: "leaving"; from: string }
   /** A newer build asks an older leader to hand over. */
-  | { type: "hand-over"; from: string; to: string; build: Build };
+  | { type: "hand-over"; from: string; to: string; build: Build }
+  /** Asks the leader to open its end of the channel between the two; `from` has opened its own. */
+  | { type: "link"; from: string; to: string; client: LinkClientKind };
+
+export type LinkClientKind = "tab" | "service-worker";
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Link: on the channel `warren/<profile>/<leader>/<client>` between the leader's worker and one client of it
-// (another tab's worker, or the service worker)
 
 export type LinkRequest =
-  | { type: "open"; wantsStatus: boolean }
   | { type: "request"; request: WireRequest }
   | { type: "cancel"; id: string }
   /** The answer has been handed on; the host may forget it. */
@@ -120,11 +123,13 @@ export type LinkRequest =
   | { type: "close" };
 
 export type LinkAnswer =
-  | { type: "opened" }
+  /** The first message on a link: the leader listens. */
+  | { type: "opened"; hosting: Hosting }
   | { type: "answer"; answer: WireAnswer }
-  | { type: "status"; hosting: Hosting }
-  /** Is the client still there? Asked before its unacknowledged answers go to another. */
+  | { type: "hosting"; hosting: Hosting }
+  /** Is the client still there? */
   | { type: "alive?" }
+  /** The leader stops; what it has not answered, it will not answer. */
   | { type: "closed" };
 
 /** What a leader tells its page and its followers about the homeserver. */
@@ -138,8 +143,10 @@ export interface Hosting {
 // ---------------------------------------------------------------------------------------------------------------------
 // Page and its own worker
 
+export type HostRole = "leader" | "follower" | "waiting";
+
 export type PageToWorker =
-  | { type: "begin"; tab: string; profile: string; build: Build; config: PageConfig; faults: number }
+  | { type: "begin"; worker: string; profile: string; build: Build; config: PageConfig }
   | { type: "request"; request: WireRequest }
   | { type: "cancel"; id: string }
   | { type: "ping"; nonce: number }
@@ -149,7 +156,8 @@ export type PageToWorker =
 export type WorkerToPage =
   | { type: "answer"; answer: WireAnswer }
   | { type: "pong"; nonce: number }
-  | { type: "role"; role: "leader" | "follower" | "waiting"; term: number }
+  | { type: "role"; role: HostRole; term: number }
+  /** Of the homeserver here or, in a follower, in the leader's tab. */
   | { type: "hosting"; hosting: Hosting }
   /** The wasm trapped: what was pending has been answered, this worker is of no more use. */
   | { type: "panicked"; message: string }
@@ -165,9 +173,7 @@ export type WorkerToPage =
 // Page and service worker
 
 export type PageToServiceWorker =
-  /** Take over this page now (first load, hard reload). Answered on the port. */
+  /** Take over this page now (first load, hard reload). */
   | { type: "claim" }
   /** Nothing to do: being told anything keeps a service worker awake. */
   | { type: "keep-awake" };
-
-export type ServiceWorkerToPage = { type: "claimed" };
