@@ -1,0 +1,113 @@
+// What a room is, how private it is, and the way out of it.
+
+import { useState } from "react";
+import type { Room } from "matrix-js-sdk";
+import type { Account } from "../models/account.ts";
+import { explainError } from "../models/explain-error.ts";
+import { ROOM_NAME_MAX_CHARS, roomNameProblem } from "../models/new-room.ts";
+import type { RoomFacts } from "../models/room-facts.ts";
+import { strings } from "../strings.ts";
+import { ConfirmDialog } from "./ConfirmDialog.tsx";
+import { PaneHeader } from "./PaneHeader.tsx";
+import { replaceRoute } from "./use-route.ts";
+
+export function InfoPanel({ account, room, facts }: { account: Account; room: Room; facts: RoomFacts }) {
+  const words = strings.info;
+  const access = facts.access === "link" ? words.accessLink : facts.access === "invite" ? words.accessInvite : words.accessOther;
+  return (
+    <aside className="panel" aria-label={words.title}>
+      <PaneHeader level={2} title={words.title} back={{ view: "room", roomId: facts.roomId }} backShown="close" />
+      <div className="panel-body">
+        {facts.mayRename && <Rename account={account} facts={facts} />}
+        <dl className="facts">
+          <dt>{words.access}</dt>
+          <dd>{access}</dd>
+          <dt>{words.privacy}</dt>
+          <dd>{words.privacyText}</dd>
+          <dt>{words.version}</dt>
+          <dd>{facts.version}</dd>
+          <dt>{words.roomId}</dt>
+          <dd>
+            <code>{facts.roomId}</code>
+          </dd>
+        </dl>
+        <Leave account={account} room={room} facts={facts} />
+      </div>
+    </aside>
+  );
+}
+
+function Rename({ account, facts }: { account: Account; facts: RoomFacts }) {
+  const [name, setName] = useState(facts.name);
+  const [outcome, setOutcome] = useState<{ saved: boolean; text: string }>();
+  const save = async (): Promise<void> => {
+    const wrong = roomNameProblem(name);
+    if (wrong !== undefined) return setOutcome({ saved: false, text: wrong });
+    try {
+      await account.client.setRoomName(facts.roomId, name.trim());
+      setOutcome({ saved: true, text: strings.general.saved });
+    } catch (error) {
+      setOutcome({ saved: false, text: explainError(error) });
+    }
+  };
+  return (
+    <form
+      className="form"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void save();
+      }}
+    >
+      <label htmlFor="rename-room">{strings.info.nameLabel}</label>
+      <div className="field-row">
+        <input
+          id="rename-room"
+          className="field"
+          maxLength={ROOM_NAME_MAX_CHARS * 2}
+          value={name}
+          onChange={(event) => {
+            setName(event.target.value);
+            setOutcome(undefined);
+          }}
+        />
+        <button type="submit" className="button" disabled={name.trim() === facts.name}>
+          {strings.general.save}
+        </button>
+      </div>
+      <p role="status" className={outcome?.saved === false ? "problem" : "hint"}>
+        {outcome?.text}
+      </p>
+    </form>
+  );
+}
+
+function Leave({ account, room, facts }: { account: Account; room: Room; facts: RoomFacts }) {
+  const [asking, setAsking] = useState(false);
+  const [forget, setForget] = useState(false);
+  const words = strings.info;
+  const leave = async (): Promise<void> => {
+    await account.leave(room.roomId, forget);
+    replaceRoute({ view: "home" });
+  };
+  return (
+    <>
+      <button type="button" className="button danger" onClick={() => setAsking(true)}>
+        {words.leave}
+      </button>
+      {asking && (
+        <ConfirmDialog
+          title={words.leaveTitle}
+          text={facts.access === "link" ? words.leaveText : words.leaveTextInviteOnly}
+          action={words.leave}
+          onConfirm={leave}
+          onClose={() => setAsking(false)}
+        >
+          <label className="check">
+            <input type="checkbox" checked={forget} onChange={(event) => setForget(event.target.checked)} />
+            {words.forget}
+          </label>
+        </ConfirmDialog>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,13 @@
+// The time, for what changes by itself as time passes.
+
+import { useEffect, useState } from "react";
+
+/** Milliseconds since 1970, renewed every `everyMs`. */
+export function useNow(everyMs: number): number {
+  const [now, setNow] = useState(Date.now);
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), everyMs);
+    return () => clearInterval(timer);
+  }, [everyMs]);
+  return now;
+}
