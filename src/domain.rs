@@ -6,3 +6,6 @@ pub mod room;
 pub mod room_version;
 pub mod sync_token;
 pub mod typing;
+
+#[cfg(test)]
+pub(crate) mod test_room;

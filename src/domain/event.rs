@@ -290,3 +290,6 @@ impl Event for SharedPdu {
 pub fn create_event_id(room_id: &RoomId) -> Option<OwnedEventId> {
     EventId::parse(format!("${}", room_id.strip_sigil())).ok()
 }
+
+#[cfg(test)]
+mod tests;

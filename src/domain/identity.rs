@@ -20,7 +20,7 @@ pub const DEFAULT_SUFFIX: &str = "alt";
 const CID_PREFIX: [u8; 8] = [0x01, 0x72, 0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
 
 /// The object identifier 1.3.101.112 in the PKCS#8 document of an ed25519 key (RFC 8410).
-const PKCS8_PREFIX: [u8; 16] =
+pub(crate) const PKCS8_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
 /// The public half of a homeserver's key; also the whole of its libp2p peer id.

@@ -128,3 +128,6 @@ fn verify(
     }
     verify_event(&known, object, rules).map_err(|error| DropReason::Signature(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

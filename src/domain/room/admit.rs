@@ -104,3 +104,6 @@ fn named_create(pdu: &Pdu, rules: &RoomVersionRules, create: Option<Rc<Pdu>>) ->
         None => Err(Missing([id].into())),
     }
 }
+
+#[cfg(test)]
+mod tests;

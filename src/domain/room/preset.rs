@@ -220,3 +220,6 @@ fn level(level: i32) -> CanonicalJsonValue {
 fn levels<'a>(entries: impl IntoIterator<Item = (&'a str, i32)>) -> CanonicalJsonValue {
     CanonicalJsonValue::Object(entries.into_iter().map(|(key, value)| (key.to_owned(), level(value))).collect())
 }
+
+#[cfg(test)]
+mod tests;

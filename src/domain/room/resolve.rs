@@ -250,3 +250,6 @@ fn conflicted_subgraph(view: &View<'_>, conflicted: &BTreeSet<&EventId>) -> Even
     }
     subgraph.into_iter().map(ToOwned::to_owned).collect()
 }
+
+#[cfg(test)]
+mod tests;

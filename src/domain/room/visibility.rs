@@ -82,3 +82,6 @@ fn allowed(visibility: &HistoryVisibility, membership: &MembershipState, joined_
         || (*visibility == HistoryVisibility::Shared && joined_since)
         || (*visibility == HistoryVisibility::Invited && *membership == MembershipState::Invite)
 }
+
+#[cfg(test)]
+mod tests;
