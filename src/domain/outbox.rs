@@ -72,3 +72,73 @@ impl Backoff {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn failed(backoff: &mut Backoff, now_ms: u64, random: u64) -> u64 {
+        backoff.on_start();
+        backoff.on_failure(now_ms, random)
+    }
+
+    #[test]
+    fn waits_double_up_to_the_longest() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<_> = (0..12).map(|_| failed(&mut backoff, 5_000, 0) - 5_000).collect();
+        assert_eq!(waits[..4], [1_000, 2_000, 4_000, 8_000]);
+        assert_eq!(waits[10..], [OUTBOX_BACKOFF_MAX_MS; 2]);
+        assert_eq!(backoff.failures(), 12);
+    }
+
+    #[test]
+    fn one_transaction_at_a_time_and_none_while_waiting() {
+        let mut backoff = Backoff::default();
+        assert!(backoff.may_send(0));
+        backoff.on_start();
+        assert!(!backoff.may_send(0));
+        assert_eq!(backoff.retry_at_ms(), None);
+        let retry_at_ms = backoff.on_failure(100, 0);
+        assert_eq!(backoff.retry_at_ms(), Some(retry_at_ms));
+        assert!(!backoff.may_send(retry_at_ms - 1) && backoff.may_send(retry_at_ms));
+        backoff.on_start();
+        backoff.on_success();
+        assert_eq!(backoff, Backoff::default());
+    }
+
+    #[test]
+    fn a_peer_that_shows_itself_ends_the_wait() {
+        let mut backoff = Backoff::default();
+        for _ in 0..9 {
+            failed(&mut backoff, 0, 0);
+        }
+        assert!(backoff.on_peer_seen());
+        assert!(backoff.may_send(0));
+        assert_eq!(failed(&mut backoff, 0, 0), OUTBOX_BACKOFF_MIN_MS, "the count starts again");
+    }
+
+    #[test]
+    fn a_peer_that_shows_itself_while_an_old_attempt_dies_is_tried_again_soon() {
+        let mut backoff = Backoff::default();
+        for _ in 0..9 {
+            failed(&mut backoff, 0, 0);
+        }
+        backoff.on_start();
+        assert!(!backoff.on_peer_seen(), "one is under way already");
+        assert_eq!(backoff.on_failure(0, 0), OUTBOX_BACKOFF_MIN_MS);
+        assert_eq!(failed(&mut backoff, 0, 0), 2 * OUTBOX_BACKOFF_MIN_MS, "seen once helps once");
+    }
+
+    proptest! {
+        #[test]
+        fn a_wait_is_between_half_and_whole(failures in 0..200u32, now_ms in 0..u64::MAX / 2, random: u64) {
+            let mut backoff = Backoff { failures, ..Backoff::default() };
+            let whole = failed(&mut backoff.clone(), now_ms, 0) - now_ms;
+            let wait = failed(&mut backoff, now_ms, random) - now_ms;
+            prop_assert!(wait <= whole && wait > whole / 2, "{wait} of {whole}");
+            prop_assert!((OUTBOX_BACKOFF_MIN_MS..=OUTBOX_BACKOFF_MAX_MS).contains(&whole));
+        }
+    }
+}

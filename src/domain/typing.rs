@@ -67,3 +67,55 @@ impl Typing {
         self.rooms.get(room).into_iter().flat_map(|users| users.keys()).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::test_room::user;
+
+    fn room(n: u8) -> OwnedRoomId {
+        format!("!room{n}:example.org").try_into().unwrap()
+    }
+
+    #[test]
+    fn only_a_change_of_the_list_is_a_change() {
+        let mut typing = Typing::default();
+        assert!(typing.start(&room(1), &user(1), 0, 10));
+        assert!(!typing.start(&room(1), &user(1), 5, 10), "goes on typing");
+        assert!(typing.start(&room(1), &user(2), 5, 10));
+        assert_eq!(typing.users(&room(2)), [] as [OwnedUserId; 0]);
+        assert_eq!(typing.users(&room(1)).len(), 2);
+        assert!(
+            typing.stop(&room(1), &user(1)) && !typing.stop(&room(1), &user(1)) && !typing.stop(&room(3), &user(1))
+        );
+        assert_eq!(typing.users(&room(1)), [user(2)]);
+    }
+
+    #[test]
+    fn nobody_types_for_ever() {
+        let mut typing = Typing::default();
+        typing.start(&room(1), &user(1), 0, 10);
+        typing.start(&room(1), &user(2), 0, 30);
+        typing.start(&room(2), &user(1), 0, u64::MAX);
+        assert_eq!(typing.next_deadline_ms(), Some(10));
+        assert!(typing.expire(9).is_empty());
+        assert_eq!(typing.expire(10), [(room(1), [user(1)].into())].into());
+        assert_eq!(typing.users(&room(1)), [user(2)]);
+        typing.start(&room(1), &user(2), 20, 20);
+        assert!(typing.expire(30).is_empty(), "said so again in time");
+        assert_eq!(typing.expire(TYPING_TIMEOUT_MAX_MS).len(), 2);
+        assert_eq!((typing.next_deadline_ms(), typing.rooms.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_room_shows_so_many_and_no_more() {
+        let mut typing = Typing::default();
+        let user = |n: usize| UserId::parse(format!("@u{n}:example.org")).unwrap();
+        for n in 0..TYPING_USERS_PER_ROOM_MAX {
+            assert!(typing.start(&room(1), &user(n), 0, 10));
+        }
+        assert!(!typing.start(&room(1), &user(TYPING_USERS_PER_ROOM_MAX), 0, 10));
+        assert!(typing.stop(&room(1), &user(0)));
+        assert!(typing.start(&room(1), &user(TYPING_USERS_PER_ROOM_MAX), 0, 10));
+    }
+}

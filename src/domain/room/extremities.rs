@@ -50,3 +50,77 @@ pub fn cite(heads: &[(OwnedEventId, u64)]) -> (Vec<OwnedEventId>, u64) {
     let depth = by_depth.first().map_or(0, |(_, depth)| *depth).saturating_add(1).min(DEPTH_MAX);
     (by_depth.into_iter().map(|(id, _)| id.clone()).collect(), depth)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::{room_version::DEFAULT_ROOM_VERSION, test_room::TestRoom};
+
+    fn ids(events: &[&Pdu]) -> Heads {
+        events.iter().map(|event| event.event_id.clone()).collect()
+    }
+
+    fn nothing_hidden(_: &EventId) -> Option<Vec<OwnedEventId>> {
+        None
+    }
+
+    /// Two events after the same one, and one after each of them.
+    fn fork() -> [std::rc::Rc<Pdu>; 5] {
+        let mut room = TestRoom::new(DEFAULT_ROOM_VERSION);
+        let message = |room: &mut TestRoom| room.send(0, "m.room.message", json!({ "body": "x" }));
+        let base = message(&mut room);
+        let left = message(&mut room);
+        let left_next = message(&mut room);
+        room.head = base.event_id.clone();
+        let right = message(&mut room);
+        let right_next = message(&mut room);
+        [base, left, left_next, right, right_next]
+    }
+
+    #[test]
+    fn an_event_replaces_what_it_follows_and_nothing_else() {
+        let [base, left, left_next, right, _] = fork();
+        let heads = advance(&ids(&[&base]), &left, &nothing_hidden);
+        assert_eq!(heads, ids(&[&left]));
+        let heads = advance(&heads, &right, &nothing_hidden);
+        assert_eq!(heads, ids(&[&left, &right]), "a fork");
+        assert_eq!(advance(&heads, &left_next, &nothing_hidden), ids(&[&left_next, &right]));
+        assert_eq!(advance(&heads, &right, &nothing_hidden), heads, "twice is once");
+    }
+
+    #[test]
+    fn what_stands_behind_a_hidden_event_is_replaced_too() {
+        let [base, left, left_next, ..] = fork();
+        let left_hidden = |id: &EventId| (id == left.event_id).then(|| left.prev_events.clone());
+        assert_eq!(advance(&ids(&[&base]), &left_next, &left_hidden), ids(&[&left_next]));
+        assert_eq!(advance(&ids(&[&base]), &left_next, &nothing_hidden), ids(&[&base, &left_next]));
+        // Hidden events that claim to follow each other end the walk like any other.
+        let circle = |id: &EventId| Some(vec![id.to_owned(), base.event_id.clone()]);
+        assert_eq!(advance(&ids(&[&base]), &left_next, &circle), ids(&[&left_next]));
+    }
+
+    #[test]
+    fn heads_of_a_set_are_what_no_other_follows() {
+        let [base, left, left_next, right, right_next] = fork();
+        let all: [&Pdu; 5] = [&right, &base, &left_next, &right_next, &left];
+        assert_eq!(heads_of(all), ids(&[&left_next, &right_next]));
+        assert_eq!(heads_of([&*base]), ids(&[&base]));
+        assert_eq!(heads_of([]), Heads::new());
+    }
+
+    #[test]
+    fn the_deepest_heads_are_cited() {
+        let id = |n: u64| -> OwnedEventId { format!("$event{n:03}").try_into().unwrap() };
+        let many: Vec<_> = (0..30).map(|n| (id(n), n % 15)).collect();
+        let (cited, depth) = cite(&many);
+        assert_eq!((cited.len(), depth), (PREV_EVENTS_MAX, 15));
+        assert_eq!(cited[..3], [id(14), id(29), id(13)]);
+        let mut shuffled = many;
+        shuffled.reverse();
+        assert_eq!(cite(&shuffled), (cited, depth));
+        assert_eq!(cite(&[]), (vec![], 1));
+        assert_eq!(cite(&[(id(1), u64::MAX)]).1, DEPTH_MAX);
+    }
+}

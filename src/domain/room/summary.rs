@@ -38,3 +38,36 @@ pub fn summarize<'a>(members: impl IntoIterator<Item = (&'a UserId, &'a Membersh
     }
     summary
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::test_room::user;
+
+    fn summary(members: &[(u8, &str)], viewer: u8) -> (Vec<u8>, u64, u64) {
+        let members: Vec<_> =
+            members.iter().map(|(n, membership)| (user(*n), MembershipState::from(*membership))).collect();
+        let Summary { heroes, joined, invited } =
+            summarize(members.iter().map(|(user, membership)| (&**user, membership)), &user(viewer));
+        let number = |hero: &OwnedUserId| (0..=u8::MAX).find(|n| user(*n) == *hero).unwrap();
+        (heroes.iter().map(number).collect(), joined, invited)
+    }
+
+    #[test]
+    fn heroes_are_the_first_five_others() {
+        let members =
+            [(9, "join"), (3, "join"), (0, "join"), (7, "invite"), (1, "leave"), (2, "join"), (4, "join"), (5, "join")];
+        assert_eq!(summary(&members, 0), (vec![9, 3, 7, 2, 4], 6, 1));
+        assert_eq!(summary(&members, 9), (vec![3, 0, 7, 2, 4], 6, 1));
+    }
+
+    #[test]
+    fn those_who_left_are_named_when_nobody_else_is_there() {
+        assert_eq!(summary(&[(0, "join"), (1, "leave"), (2, "ban"), (3, "knock")], 0), (vec![1, 2], 1, 0));
+        assert_eq!(summary(&[(0, "join"), (1, "leave"), (2, "invite")], 0), (vec![2], 1, 1));
+        assert_eq!(summary(&[(0, "join")], 0), (vec![], 1, 0));
+        assert_eq!(summary(&[], 0), (vec![], 0, 0));
+        let all_left: Vec<_> = (0..9).map(|n| (n, "leave")).collect();
+        assert_eq!(summary(&all_left, 0), (vec![1, 2, 3, 4, 5], 0, 0));
+    }
+}
