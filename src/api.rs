@@ -5,6 +5,7 @@ mod error;
 mod federation;
 mod limits;
 mod router;
+mod server_auth;
 
 use std::{rc::Rc, sync::LazyLock};
 

@@ -1,5 +1,8 @@
 //! Async workflows over the domain: one homeserver, its store, its peers.
+pub mod aliases;
+pub mod edus;
 pub mod events;
+pub mod heads;
 pub mod identity;
 pub mod notifier;
 pub mod peers;
@@ -8,6 +11,7 @@ pub mod rooms;
 pub mod sender;
 pub mod sessions;
 pub mod states;
+pub mod transactions;
 pub mod unread;
 
 use std::rc::Rc;
@@ -16,7 +20,13 @@ use futures::lock::Mutex;
 use ruma::{OwnedServerName, ServerName};
 use thiserror::Error;
 
-use self::{notifier::Notifier, positions::Positions, rooms::Rooms, sender::Sender, sessions::Sessions};
+use self::{
+    notifier::Notifier,
+    positions::Positions,
+    rooms::Rooms,
+    sender::{OutboxStatus, Sender},
+    sessions::Sessions,
+};
 use crate::{
     domain::identity::Identity,
     ports::{Environment, StoreError},
@@ -84,5 +94,23 @@ impl Homeserver {
     }
 
     /// The shell says that a live connection to `server` now exists: flush its outbox, compare heads.
-    pub fn peer_connected(self: &Rc<Self>, _server: OwnedServerName) {}
+    pub fn peer_connected(self: &Rc<Self>, peer: OwnedServerName) {
+        self.sender.peer_seen(&peer);
+        let server = self.clone();
+        self.environment.tasks.spawn(Box::pin(async move {
+            if let Err(error) = heads::meet(&server, &peer).await {
+                tracing::warn!(%peer, %error, "heads could not be told");
+            }
+        }));
+    }
+
+    /// What waits to be sent, by destination.
+    pub fn outbox(&self) -> Vec<OutboxStatus> {
+        self.sender.status()
+    }
+
+    /// Calls `listener` whenever `outbox` may answer differently.
+    pub fn on_outbox_change(&self, listener: Box<dyn Fn()>) {
+        self.sender.on_change(listener);
+    }
 }

@@ -12,6 +12,9 @@ use crate::homeserver::{
     sessions::{self, Session},
 };
 
+const REQUEST_ID_HEADER: &str = "warren-request-id";
+const REQUEST_ID_MAX_BYTES: usize = 64;
+
 impl Authenticate for NoAuthentication {
     type Principal = ();
 
@@ -45,7 +48,8 @@ impl Authenticate for AccessToken {
         request: &Request,
         _origin: Origin,
     ) -> Result<Session, ApiError> {
-        session_of(homeserver, &Self::extract_authentication(request).map_err(unreadable)?).await
+        let session = session_of(homeserver, &Self::extract_authentication(request).map_err(unreadable)?).await?;
+        Ok(Session { request_id: request_id(request), ..session })
     }
 }
 
@@ -74,4 +78,12 @@ fn unreadable(error: ExtractTokenError) -> ApiError {
         // No token, or something in its place that is not one; the enum is ruma's and open.
         _ => ApiError::missing_token(),
     }
+}
+
+/// The header by which the page names one deliberate request (docs/protocol.md). What does not look like such a name is
+/// none.
+fn request_id(request: &Request) -> Option<String> {
+    let id = request.headers().get(REQUEST_ID_HEADER)?.to_str().ok()?;
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    (!id.is_empty() && id.len() <= REQUEST_ID_MAX_BYTES && id.bytes().all(valid)).then(|| id.to_owned())
 }

@@ -1,6 +1,8 @@
 //! What goes wrong, as HTTP says it: the only place that knows status and `errcode` of an error.
 //!
 //! Each workflow has a small enum of its own; `error/` holds one file a workflow that turns it into an [`ApiError`].
+mod rooms;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
 use ruma::api::{
@@ -33,6 +35,11 @@ impl ApiError {
 
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, ErrorKind::Forbidden, message)
+    }
+
+    /// 401 `M_UNAUTHORIZED`: a federation request whose signature or origin is not what it should be.
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, ErrorKind::Unauthorized, message)
     }
 
     pub fn not_found(message: impl Into<String>) -> Self {

@@ -1,6 +1,28 @@
 //! The Server-Server API: what other homeservers may ask, one file a module of ruma's.
-use super::router::Route;
+pub mod backfill;
+pub mod discovery;
+pub mod event;
+pub mod membership;
+pub mod query;
+pub mod transactions;
 
-pub fn routes() -> Vec<Route> {
-    Vec::new()
+use super::router::{Route, route};
+
+/// One line an endpoint.
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        route(discovery::get_server_version),
+        route(transactions::send_transaction_message),
+        route(membership::prepare_join_event),
+        route(membership::create_join_event),
+        route(membership::create_invite),
+        route(membership::prepare_leave_event),
+        route(membership::create_leave_event),
+        route(event::get_event),
+        route(event::get_room_state_ids),
+        route(event::get_room_state),
+        route(event::get_missing_events),
+        route(backfill::get_backfill),
+        route(query::get_profile_information),
+    ]
 }

@@ -26,6 +26,8 @@ const ACCESS_TOKEN_PREFIX: &str = "warren_";
 pub struct Session {
     pub user_id: OwnedUserId,
     pub device_id: OwnedDeviceId,
+    /// What the page calls this one deliberate request, so that its repeat after a restart is known for one.
+    pub request_id: Option<String>,
 }
 
 /// SHA-256 of an access token or login token: what the store knows instead of the token.
@@ -109,7 +111,7 @@ pub async fn session_of_token(homeserver: &Rc<Homeserver>, token: &str) -> Resul
     let Some(row) = homeserver.database.get::<AccessTokens>(&hash).await? else {
         return Ok(None);
     };
-    let session = Session { user_id: row.user_id, device_id: row.device_id };
+    let session = Session { user_id: row.user_id, device_id: row.device_id, request_id: None };
     let mut known = homeserver.sessions.0.borrow_mut();
     if known.forgotten == forgotten {
         known.by_token.put(hash, Cached { session: session.clone(), written_ms: now_ms, seen_ms: now_ms });

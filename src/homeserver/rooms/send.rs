@@ -78,6 +78,11 @@ pub async fn send(
     if let Some(unchanged) = unchanged_state(&append, &message).await? {
         return Ok(unchanged);
     }
+    if let Some(target) = &message.redacts
+        && !append.user_may_redact(&message.sender, target).await?
+    {
+        return Err(SendError::Append(AppendError::Forbidden("you may not redact this event".to_owned())));
+    }
     let Message { sender, kind, state_key, content, redacts } = message;
     let draft = Draft { room_id: Some(room.id.clone()), sender, kind, state_key, content, redacts };
     let pdu = append.draft(draft, txn.map(|txn| (txn.device_id, txn.txn_id))).await?;

@@ -1,7 +1,10 @@
 //! Redactions: what they take away is gone from the store, whichever of the two events comes first.
 use std::rc::Rc;
 
-use ruma::events::{StateEventType, TimelineEventType};
+use ruma::{
+    EventId, UserId,
+    events::{StateEventType, TimelineEventType},
+};
 
 use super::{Append, AppendError};
 use crate::{
@@ -49,13 +52,23 @@ impl Append<'_> {
         if redaction.sender.server_name() == target.sender.server_name() {
             return Ok(true);
         }
+        self.has_redact_power(&redaction.sender).await
+    }
+
+    /// Whether this server lets its user redact the event: the user's own, or with the power to redact others'.
+    pub async fn user_may_redact(&self, user: &UserId, target: &EventId) -> Result<bool, AppendError> {
+        let own = self.event(target).await?.is_some_and(|event| event.pdu.sender == user);
+        Ok(own || self.has_redact_power(user).await?)
+    }
+
+    async fn has_redact_power(&self, user: &UserId) -> Result<bool, AppendError> {
         let rules = &self.room.rules.authorization;
         let state = &self.live.state;
         self.with_events(|events| {
             let at = |kind: StateEventType| events.get(state.get(&kind, "")?);
             let Some(create) = at(StateEventType::RoomCreate) else { return Ok(false) };
             let levels = at(StateEventType::RoomPowerLevels);
-            Ok(power::may_redact(&redaction.sender, &create, levels.as_ref(), rules).unwrap_or(false))
+            Ok(power::may_redact(user, &create, levels.as_ref(), rules).unwrap_or(false))
         })
         .await
     }

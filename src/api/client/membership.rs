@@ -1,0 +1,121 @@
+//! Joining, inviting, leaving and being made to.
+use std::rc::Rc;
+
+use ruma::{
+    CanonicalJsonObject, OwnedServerName, RoomAliasId, RoomId,
+    api::client::membership::{
+        ban_user, forget_room,
+        invite_user::{self, v3::InvitationRecipient},
+        join_room_by_id, join_room_by_id_or_alias, kick_user, leave_room, unban_user,
+    },
+};
+
+use crate::{
+    api::ApiError,
+    homeserver::{
+        Homeserver, aliases,
+        rooms::{
+            invite, join,
+            membership::{self, Sanction},
+        },
+        sessions::Session,
+    },
+};
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/join` (client-server API, "Joining rooms")
+pub async fn join_room_by_id(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: join_room_by_id::v3::Request,
+) -> Result<join_room_by_id::v3::Response, ApiError> {
+    join::join(homeserver, &request.room_id, &session.user_id, &[], request.reason).await?;
+    Ok(join_room_by_id::v3::Response::new(request.room_id))
+}
+
+/// `POST /_matrix/client/v3/join/{roomIdOrAlias}` (client-server API, "Joining rooms")
+pub async fn join_room_by_id_or_alias(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: join_room_by_id_or_alias::v3::Request,
+) -> Result<join_room_by_id_or_alias::v3::Response, ApiError> {
+    let named = request.room_id_or_alias.as_str();
+    let (room_id, via): (_, Vec<OwnedServerName>) = match <&RoomAliasId>::try_from(named) {
+        Ok(alias) => aliases::resolve(homeserver, &alias.to_owned()).await?,
+        Err(_) => {
+            let room_id = RoomId::parse(named).map_err(|error| ApiError::invalid_param(error.to_string()))?;
+            (room_id, request.via)
+        }
+    };
+    join::join(homeserver, &room_id, &session.user_id, &via, request.reason).await?;
+    Ok(join_room_by_id_or_alias::v3::Response::new(room_id))
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/invite` (client-server API, "Joining rooms")
+pub async fn invite_user(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: invite_user::v3::Request,
+) -> Result<invite_user::v3::Response, ApiError> {
+    let InvitationRecipient::UserId(recipient) = request.recipient else {
+        return Err(ApiError::forbidden("Inviting by e-mail or phone needs an identity server, and there is none."));
+    };
+    let mut content = CanonicalJsonObject::new();
+    if let Some(reason) = recipient.reason {
+        content.insert("reason".to_owned(), reason.into());
+    }
+    invite::invite(homeserver, &request.room_id, &session.user_id, &recipient.user_id, content).await?;
+    Ok(invite_user::v3::Response::new())
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/leave` (client-server API, "Leaving rooms")
+pub async fn leave_room(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: leave_room::v3::Request,
+) -> Result<leave_room::v3::Response, ApiError> {
+    membership::leave(homeserver, &request.room_id, &session.user_id, request.reason).await?;
+    Ok(leave_room::v3::Response::new())
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/forget` (client-server API, "Leaving rooms")
+pub async fn forget_room(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: forget_room::v3::Request,
+) -> Result<forget_room::v3::Response, ApiError> {
+    membership::forget(homeserver, &request.room_id, &session.user_id).await?;
+    Ok(forget_room::v3::Response::new())
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/kick` (client-server API, "Leaving rooms")
+pub async fn kick_user(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: kick_user::v3::Request,
+) -> Result<kick_user::v3::Response, ApiError> {
+    let kick_user::v3::Request { room_id, user_id, reason, .. } = request;
+    membership::sanction(homeserver, &room_id, &session.user_id, &user_id, Sanction::Kick, reason).await?;
+    Ok(kick_user::v3::Response::new())
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/ban` (client-server API, "Banning users in a room")
+pub async fn ban_user(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: ban_user::v3::Request,
+) -> Result<ban_user::v3::Response, ApiError> {
+    let ban_user::v3::Request { room_id, user_id, reason, .. } = request;
+    membership::sanction(homeserver, &room_id, &session.user_id, &user_id, Sanction::Ban, reason).await?;
+    Ok(ban_user::v3::Response::new())
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/unban` (client-server API, "Banning users in a room")
+pub async fn unban_user(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: unban_user::v3::Request,
+) -> Result<unban_user::v3::Response, ApiError> {
+    let unban_user::v3::Request { room_id, user_id, reason, .. } = request;
+    membership::sanction(homeserver, &room_id, &session.user_id, &user_id, Sanction::Unban, reason).await?;
+    Ok(unban_user::v3::Response::new())
+}

@@ -1,0 +1,89 @@
+//! Creating rooms, and what a room is called here.
+use std::rc::Rc;
+
+use ruma::{
+    CanonicalJsonObject, OwnedRoomAliasId, RoomAliasId,
+    api::client::room::{aliases, create_room},
+    events::AnyInitialStateEvent,
+    serde::Raw,
+};
+use serde::Deserialize;
+
+use super::canonical_content;
+use crate::{
+    api::ApiError,
+    domain::{
+        room::preset::{CreateRequest, InitialEvent, preset_for},
+        room_version::DEFAULT_ROOM_VERSION,
+    },
+    homeserver::{
+        Homeserver, aliases as alias_workflow,
+        rooms::{
+            create::{self, RequestId},
+            membership::profile_content,
+        },
+        sessions::Session,
+    },
+};
+
+/// `POST /_matrix/client/v3/createRoom` (client-server API, "Creation")
+pub async fn create_room(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: create_room::v3::Request,
+) -> Result<create_room::v3::Response, ApiError> {
+    if !request.invite_3pid.is_empty() {
+        return Err(ApiError::forbidden("Inviting by e-mail or phone needs an identity server, and there is none."));
+    }
+    let optional =
+        |raw: Option<&serde_json::value::RawValue>| raw.map_or(Ok(CanonicalJsonObject::new()), canonical_content);
+    let alias = request.room_alias_name.as_deref().map(|name| local_alias(homeserver, name)).transpose()?;
+    let create = CreateRequest {
+        creator_profile: profile_content(homeserver, &session.user_id).await?,
+        creator: session.user_id.clone(),
+        version: request.room_version.unwrap_or(DEFAULT_ROOM_VERSION),
+        preset: request.preset.unwrap_or_else(|| preset_for(&request.visibility)),
+        creation_content: optional(request.creation_content.as_ref().map(Raw::json))?,
+        power_level_override: optional(request.power_level_content_override.as_ref().map(Raw::json))?,
+        alias,
+        initial_state: request.initial_state.iter().map(initial_event).collect::<Result<_, _>>()?,
+        name: request.name,
+        topic: request.topic,
+        invite: request.invite,
+    };
+    let request_id = session.request_id.map(|id| RequestId { device_id: session.device_id, id });
+    let room_id = create::create(homeserver, create, &request.visibility, request.is_direct, request_id).await?;
+    Ok(create_room::v3::Response::new(room_id))
+}
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/aliases` (client-server API, "Room aliases")
+pub async fn aliases(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: aliases::v3::Request,
+) -> Result<aliases::v3::Response, ApiError> {
+    let aliases = alias_workflow::of_room(homeserver, &session.user_id, &request.room_id).await?;
+    Ok(aliases::v3::Response::new(aliases))
+}
+
+fn local_alias(homeserver: &Homeserver, name: &str) -> Result<OwnedRoomAliasId, ApiError> {
+    if name.is_empty() || name.contains([':', '\0']) || name.chars().any(char::is_whitespace) {
+        return Err(ApiError::invalid_param("The alias name is empty or has a colon or white space in it."));
+    }
+    RoomAliasId::parse(format!("#{name}:{}", homeserver.server_name()))
+        .map_err(|error| ApiError::invalid_param(format!("Not an alias name: {error}.")))
+}
+
+fn initial_event(raw: &Raw<AnyInitialStateEvent>) -> Result<InitialEvent, ApiError> {
+    #[derive(Deserialize)]
+    struct Event {
+        #[serde(rename = "type")]
+        kind: ruma::events::StateEventType,
+        #[serde(default)]
+        state_key: String,
+        content: CanonicalJsonObject,
+    }
+    let event: Event = serde_json::from_str(raw.json().get())
+        .map_err(|error| ApiError::bad_json(format!("An event of initial_state is malformed: {error}.")))?;
+    Ok(InitialEvent { kind: event.kind, state_key: event.state_key, content: event.content })
+}

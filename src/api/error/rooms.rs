@@ -1,0 +1,204 @@
+//! Errors of the room workflows as HTTP says them.
+use http::StatusCode;
+use ruma::api::error::{ErrorKind, IncompatibleRoomVersionErrorData};
+
+use super::ApiError;
+use crate::{
+    domain::{event::draft::DraftError, room_version::UnsupportedRoomVersion},
+    homeserver::{
+        aliases::AliasError,
+        peers::PeerError,
+        rooms::{
+            append::AppendError,
+            create::CreateError,
+            handshake::HandshakeError,
+            history::HistoryError,
+            invite::{InviteError, ReceiveInviteError},
+            join::JoinError,
+            membership::MembershipError,
+            send::SendError,
+        },
+        transactions::TransactionError,
+    },
+};
+
+impl From<AppendError> for ApiError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Store(error) => error.into(),
+            AppendError::Draft(error) => error.into(),
+            AppendError::Forbidden(rule) => Self::forbidden(rule),
+            AppendError::Missing(missing) => Self::internal(&format!("events are missing: {missing:?}")),
+            AppendError::Unresolvable(reason) => Self::internal(&reason),
+        }
+    }
+}
+
+impl From<DraftError> for ApiError {
+    fn from(error: DraftError) -> Self {
+        match error {
+            DraftError::TooLarge => Self::too_large(error.to_string()),
+            DraftError::Format(reason) => Self::bad_json(reason),
+            DraftError::Pdu(error) => Self::bad_json(error.to_string()),
+        }
+    }
+}
+
+impl From<SendError> for ApiError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Store(error) => error.into(),
+            SendError::NotInRoom => Self::forbidden(error.to_string()),
+            SendError::Append(error) => error.into(),
+        }
+    }
+}
+
+impl From<UnsupportedRoomVersion> for ApiError {
+    fn from(error: UnsupportedRoomVersion) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, ErrorKind::UnsupportedRoomVersion, error.to_string())
+    }
+}
+
+impl From<CreateError> for ApiError {
+    fn from(error: CreateError) -> Self {
+        let message = error.to_string();
+        match error {
+            CreateError::Store(error) => error.into(),
+            CreateError::Version(error) => error.into(),
+            CreateError::AliasTaken(_) => Self::new(StatusCode::BAD_REQUEST, ErrorKind::RoomInUse, message),
+            CreateError::Preset(_) | CreateError::TooManyInvites => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidParam, message)
+            }
+            CreateError::Refused(AppendError::Store(error)) => error.into(),
+            CreateError::Refused(AppendError::Draft(DraftError::TooLarge)) => Self::too_large(message),
+            CreateError::Refused(
+                AppendError::Draft(_)
+                | AppendError::Forbidden(_)
+                | AppendError::Missing(_)
+                | AppendError::Unresolvable(_),
+            ) => Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidRoomState, message),
+        }
+    }
+}
+
+impl From<MembershipError> for ApiError {
+    fn from(error: MembershipError) -> Self {
+        match error {
+            MembershipError::Store(error) => error.into(),
+            MembershipError::Send(error) => error.into(),
+            MembershipError::Forbidden(reason) => Self::forbidden(reason),
+            MembershipError::NotFound => Self::not_found(error.to_string()),
+            MembershipError::StillIn => Self::unsupported(error.to_string()),
+        }
+    }
+}
+
+impl From<InviteError> for ApiError {
+    fn from(error: InviteError) -> Self {
+        match error {
+            InviteError::Store(error) => error.into(),
+            InviteError::Send(error) => error.into(),
+            InviteError::AlreadyJoined(_) => Self::forbidden(error.to_string()),
+            InviteError::NoSuchUser(_) => Self::not_found(error.to_string()),
+            InviteError::Refused(error) => error.into(),
+        }
+    }
+}
+
+impl From<JoinError> for ApiError {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Store(error) => error.into(),
+            JoinError::Append(error) => error.into(),
+            JoinError::NoServer => Self::not_found(error.to_string()),
+            JoinError::Peer(error) => error.into(),
+            JoinError::Version(version) => Self::new(
+                StatusCode::BAD_REQUEST,
+                ErrorKind::IncompatibleRoomVersion(IncompatibleRoomVersionErrorData::new(version.clone())),
+                format!("The room has version {version}, which this server does not support."),
+            ),
+            JoinError::Dishonest { .. } => bad_gateway(error.to_string()),
+        }
+    }
+}
+
+/// What a peer said, where its client-facing meaning is the same; a gateway error otherwise.
+impl From<PeerError> for ApiError {
+    fn from(error: PeerError) -> Self {
+        let message = error.to_string();
+        match error {
+            PeerError::Refused { status: 403, .. } => Self::forbidden(message),
+            PeerError::Refused { status: 404, .. } => Self::not_found(message),
+            PeerError::Refused { .. } | PeerError::Transport(_) | PeerError::Malformed { .. } => bad_gateway(message),
+            PeerError::Unsendable(reason) => Self::internal(&reason),
+        }
+    }
+}
+
+impl From<HandshakeError> for ApiError {
+    fn from(error: HandshakeError) -> Self {
+        let message = error.to_string();
+        match error {
+            HandshakeError::Store(error) => error.into(),
+            HandshakeError::NotInRoom => Self::not_found(message),
+            HandshakeError::IncompatibleVersion(version) => Self::new(
+                StatusCode::BAD_REQUEST,
+                ErrorKind::IncompatibleRoomVersion(IncompatibleRoomVersionErrorData::new(version)),
+                message,
+            ),
+            HandshakeError::Forbidden(_) => Self::forbidden(message),
+            HandshakeError::Dropped(_) | HandshakeError::Invalid(_) => Self::invalid_param(message),
+            HandshakeError::Unknown => Self::unsupported(message),
+        }
+    }
+}
+
+impl From<HistoryError> for ApiError {
+    fn from(error: HistoryError) -> Self {
+        match error {
+            HistoryError::Store(error) => error.into(),
+            HistoryError::NotFound => Self::not_found(error.to_string()),
+            HistoryError::Forbidden(_) => Self::forbidden(error.to_string()),
+        }
+    }
+}
+
+impl From<ReceiveInviteError> for ApiError {
+    fn from(error: ReceiveInviteError) -> Self {
+        let message = error.to_string();
+        match error {
+            ReceiveInviteError::Store(error) => error.into(),
+            ReceiveInviteError::Version(error) => error.into(),
+            ReceiveInviteError::Dropped(_) | ReceiveInviteError::Invalid(_) => Self::invalid_param(message),
+            ReceiveInviteError::NoSuchUser(_) | ReceiveInviteError::Forbidden(_) => Self::forbidden(message),
+        }
+    }
+}
+
+impl From<TransactionError> for ApiError {
+    fn from(error: TransactionError) -> Self {
+        match error {
+            TransactionError::Store(error) => error.into(),
+            TransactionError::TooLarge => Self::too_large(error.to_string()),
+        }
+    }
+}
+
+impl From<AliasError> for ApiError {
+    fn from(error: AliasError) -> Self {
+        let message = error.to_string();
+        match error {
+            AliasError::Store(error) => error.into(),
+            AliasError::Foreign(_) => Self::invalid_param(message),
+            AliasError::Taken(_) => Self::new(StatusCode::CONFLICT, ErrorKind::Unknown, message),
+            AliasError::NotFound => Self::not_found(message),
+            AliasError::NotInRoom | AliasError::Forbidden => Self::forbidden(message),
+            AliasError::Bad(_) => Self::new(StatusCode::BAD_REQUEST, ErrorKind::BadAlias, message),
+        }
+    }
+}
+
+fn bad_gateway(message: String) -> ApiError {
+    ApiError::new(StatusCode::BAD_GATEWAY, ErrorKind::Unknown, message)
+}

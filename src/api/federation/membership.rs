@@ -1,0 +1,86 @@
+//! Joining, inviting and leaving across servers.
+use std::rc::Rc;
+
+use ruma::{
+    OwnedServerName,
+    api::federation::membership::{
+        create_invite::v2 as invite_v2, create_join_event::v2 as join_v2, create_leave_event::v2 as leave_v2,
+        prepare_join_event::v1 as make_join, prepare_leave_event::v1 as make_leave,
+    },
+    events::room::member::MembershipState,
+};
+
+use crate::{
+    api::ApiError,
+    domain::event::Pdu,
+    homeserver::{
+        Homeserver,
+        rooms::{handshake, invite},
+    },
+};
+
+/// `GET /_matrix/federation/v1/make_join/{roomId}/{userId}` (server-server API, "Joining Rooms")
+pub async fn prepare_join_event(
+    homeserver: &Rc<Homeserver>,
+    origin: OwnedServerName,
+    request: make_join::Request,
+) -> Result<make_join::Response, ApiError> {
+    let make_join::Request { room_id, user_id, ver, .. } = request;
+    let (version, event) =
+        handshake::template(homeserver, &room_id, &user_id, MembershipState::Join, Some(&ver), &origin).await?;
+    let mut response = make_join::Response::new(event);
+    response.room_version = Some(version);
+    Ok(response)
+}
+
+/// `PUT /_matrix/federation/v2/send_join/{roomId}/{eventId}` (server-server API, "Joining Rooms")
+pub async fn create_join_event(
+    homeserver: &Rc<Homeserver>,
+    origin: OwnedServerName,
+    request: join_v2::Request,
+) -> Result<join_v2::Response, ApiError> {
+    let join_v2::Request { room_id, event_id, pdu, .. } = request;
+    let welcome = handshake::accept_join(homeserver, &room_id, &event_id, &pdu, &origin).await?;
+    let raw = |pdus: Vec<Rc<Pdu>>| pdus.iter().map(|pdu| pdu.raw()).collect();
+    let mut state = join_v2::RoomState::new();
+    state.event = Some(welcome.event.raw());
+    state.state = raw(welcome.state);
+    state.auth_chain = raw(welcome.auth_chain);
+    Ok(join_v2::Response::new(state))
+}
+
+/// `PUT /_matrix/federation/v2/invite/{roomId}/{eventId}` (server-server API, "Inviting to a room")
+pub async fn create_invite(
+    homeserver: &Rc<Homeserver>,
+    origin: OwnedServerName,
+    request: invite_v2::Request,
+) -> Result<invite_v2::Response, ApiError> {
+    let invite_v2::Request { room_id, event_id, room_version, event, invite_room_state, .. } = request;
+    let signed =
+        invite::receive_invite(homeserver, &origin, &room_id, &event_id, &room_version, &event, invite_room_state)
+            .await?;
+    Ok(invite_v2::Response::new(signed))
+}
+
+/// `GET /_matrix/federation/v1/make_leave/{roomId}/{userId}` (server-server API, "Leaving Rooms")
+pub async fn prepare_leave_event(
+    homeserver: &Rc<Homeserver>,
+    origin: OwnedServerName,
+    request: make_leave::Request,
+) -> Result<make_leave::Response, ApiError> {
+    let make_leave::Request { room_id, user_id, .. } = request;
+    let (version, event) =
+        handshake::template(homeserver, &room_id, &user_id, MembershipState::Leave, None, &origin).await?;
+    Ok(make_leave::Response::new(Some(version), event))
+}
+
+/// `PUT /_matrix/federation/v2/send_leave/{roomId}/{eventId}` (server-server API, "Leaving Rooms")
+pub async fn create_leave_event(
+    homeserver: &Rc<Homeserver>,
+    origin: OwnedServerName,
+    request: leave_v2::Request,
+) -> Result<leave_v2::Response, ApiError> {
+    let leave_v2::Request { room_id, event_id, pdu, .. } = request;
+    handshake::accept_leave(homeserver, &room_id, &event_id, &pdu, &origin).await?;
+    Ok(leave_v2::Response::new())
+}

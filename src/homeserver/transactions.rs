@@ -1,0 +1,180 @@
+//! Transactions from other servers: each PDU and EDU is its own problem, and a repeat gets the same answer.
+use std::{collections::BTreeMap, rc::Rc};
+
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId, events::room::member::MembershipState,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue as RawJsonValue;
+use thiserror::Error;
+
+use super::{
+    Homeserver, edus,
+    rooms::{
+        Room,
+        ingest::{self, Outcomes, Refusal},
+    },
+};
+use crate::{
+    domain::{
+        event::check::{check_received, event_id_of, parse_object, self_certified_keys},
+        outbox::{TRANSACTION_EDUS_MAX, TRANSACTION_PDUS_MAX},
+        room_version,
+    },
+    ports::{Batch, StoreError},
+    storage::tables::{MembershipRow, Memberships, ReceivedTxnRow, ReceivedTxns},
+};
+
+#[derive(Debug, Error)]
+pub enum TransactionError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("a transaction holds {TRANSACTION_PDUS_MAX} PDUs and {TRANSACTION_EDUS_MAX} EDUs at most")]
+    TooLarge,
+}
+
+pub type Answer = BTreeMap<OwnedEventId, Result<(), String>>;
+
+/// Processes a transaction of `origin`; answers per event.
+pub async fn receive(
+    server: &Rc<Homeserver>,
+    origin: &OwnedServerName,
+    txn_id: &str,
+    pdus: Vec<Box<RawJsonValue>>,
+    edus: &[Box<RawJsonValue>],
+) -> Result<Answer, TransactionError> {
+    if pdus.len() > TRANSACTION_PDUS_MAX || edus.len() > TRANSACTION_EDUS_MAX {
+        return Err(TransactionError::TooLarge);
+    }
+    if let Some(row) = server.database.get::<ReceivedTxns>(origin).await?
+        && row.txn_id == txn_id
+        && let Ok(answer) = serde_json::from_value(row.answer)
+    {
+        return Ok(answer);
+    }
+    let mut answer = Answer::new();
+    for (room_id, raws) in by_room(pdus) {
+        let outcomes = receive_room(server, origin, &room_id, raws).await?;
+        answer.extend(outcomes.into_iter().map(|(id, outcome)| (id, outcome.map_err(|refusal| refusal.to_string()))));
+    }
+    for edu in edus {
+        edus::apply(server, origin, edu).await?;
+    }
+    let mut batch = Batch::default();
+    let row = ReceivedTxnRow {
+        txn_id: txn_id.to_owned(),
+        answer: serde_json::to_value(&answer).expect("an answer serializes"),
+    };
+    batch.put::<ReceivedTxns>(origin, &row);
+    server.database.commit(batch).await?;
+    Ok(answer)
+}
+
+/// The events by the room they say they belong to; those that say nothing readable are no events.
+fn by_room(pdus: Vec<Box<RawJsonValue>>) -> BTreeMap<OwnedRoomId, Vec<Box<RawJsonValue>>> {
+    #[derive(Deserialize)]
+    struct OfRoom {
+        room_id: OwnedRoomId,
+    }
+    let mut rooms: BTreeMap<OwnedRoomId, Vec<Box<RawJsonValue>>> = BTreeMap::new();
+    for pdu in pdus {
+        if let Ok(OfRoom { room_id }) = serde_json::from_str(pdu.get()) {
+            rooms.entry(room_id).or_default().push(pdu);
+        }
+    }
+    rooms
+}
+
+async fn receive_room(
+    server: &Rc<Homeserver>,
+    origin: &OwnedServerName,
+    room_id: &RoomId,
+    raws: Vec<Box<RawJsonValue>>,
+) -> Result<Outcomes, StoreError> {
+    match server.rooms.get(room_id).await? {
+        Some(room) if room.live().resident => {
+            let outcomes = ingest::ingest(server, &room, raws, origin).await?;
+            retry_in_background(server, &room, origin);
+            Ok(outcomes)
+        }
+        _ => withdrawn_invites(server, origin, room_id, raws).await,
+    }
+}
+
+/// Something new may be what staged events waited for.
+fn retry_in_background(server: &Rc<Homeserver>, room: &Rc<Room>, origin: &OwnedServerName) {
+    let (task_server, room, origin) = (server.clone(), room.clone(), origin.clone());
+    server.environment.tasks.spawn(Box::pin(async move {
+        if let Err(error) = ingest::retry_staged(&task_server, &room, &origin).await {
+            tracing::warn!(room = %room.id, %error, "staged events could not be retried");
+        }
+    }));
+}
+
+/// Events of a room we are not in: all that concerns us is the end of an invite we hold.
+async fn withdrawn_invites(
+    server: &Rc<Homeserver>,
+    origin: &OwnedServerName,
+    room_id: &RoomId,
+    raws: Vec<Box<RawJsonValue>>,
+) -> Result<Outcomes, StoreError> {
+    let mut outcomes = Outcomes::new();
+    for raw in raws {
+        let Some((event_id, outcome)) = withdrawn_invite(server, origin, room_id, &raw).await? else { continue };
+        outcomes.insert(event_id, outcome);
+    }
+    Ok(outcomes)
+}
+
+async fn withdrawn_invite(
+    server: &Rc<Homeserver>,
+    origin: &OwnedServerName,
+    room_id: &RoomId,
+    raw: &RawJsonValue,
+) -> Result<Option<(OwnedEventId, Result<(), Refusal>)>, StoreError> {
+    let Some((key, row)) = held_invite(server, room_id, raw).await? else { return Ok(None) };
+    let Some(Ok(rules)) = row.room_version.as_ref().map(room_version::rules) else { return Ok(None) };
+    let Ok(event_id) = parse_object(raw).and_then(|object| event_id_of(&object, &rules)) else { return Ok(None) };
+    let pdu = match check_received(raw, room_id, &rules, &self_certified_keys) {
+        Ok(checked) => checked.pdu,
+        Err(reason) => return Ok(Some((event_id, Err(reason.into())))),
+    };
+    // We cannot judge the rest of the room: only the inviter's server, which we believed once, ends the invite.
+    let ends = matches!(pdu.membership(), Some(MembershipState::Leave | MembershipState::Ban));
+    if !ends || row.sender.server_name() != origin {
+        let refusal = Refusal::Failed("this server is not in that room".to_owned());
+        return Ok(Some((event_id, Err(refusal))));
+    }
+    let position = server.positions.next().await?;
+    let row = MembershipRow {
+        membership: pdu.membership().unwrap_or(MembershipState::Leave),
+        event_id: pdu.event_id.clone(),
+        sender: pdu.sender.clone(),
+        position: position.value(),
+        stripped_state: Vec::new(),
+        invite_event: None,
+        ..row
+    };
+    let mut batch = Batch::default();
+    batch.put::<Memberships>(&key, &row);
+    server.database.commit(batch).await?;
+    drop(position);
+    server.notifier.notify();
+    Ok(Some((event_id, Ok(()))))
+}
+
+async fn held_invite(
+    server: &Homeserver,
+    room_id: &RoomId,
+    raw: &RawJsonValue,
+) -> Result<Option<((OwnedUserId, OwnedRoomId), MembershipRow)>, StoreError> {
+    #[derive(Deserialize)]
+    struct Member {
+        state_key: Option<String>,
+    }
+    let Ok(Member { state_key: Some(user) }) = serde_json::from_str(raw.get()) else { return Ok(None) };
+    let Ok(user) = UserId::parse(user) else { return Ok(None) };
+    let key = (user, room_id.to_owned());
+    let row = server.database.get::<Memberships>(&key).await?;
+    Ok(row.filter(|row| row.membership == MembershipState::Invite).map(|row| (key, row)))
+}
