@@ -19,6 +19,10 @@ const TOTAL_MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// How much of a SHA-256, in bytes, names a file's content or a build.
 const TAG_BYTES: usize = 12;
 
+/// Where the page's build says its name, `{"id": "..."}`: the same the page's scripts have compiled in.
+const BUILD: &str = "/build.json";
+const BUILD_ID_MAX_CHARS: usize = 64;
+
 /// A segment of a file name is taken for a content hash from this many hexadecimal digits on.
 const HASH_MIN_CHARS: usize = 8;
 
@@ -80,7 +84,7 @@ impl Snapshot {
         self.assets.get(path)
     }
 
-    /// Names what is served: equal for equal files, whatever their dates.
+    /// Names what is served: as the page names itself, or else by a digest of all files.
     pub fn build(&self) -> &str {
         &self.build
     }
@@ -98,16 +102,25 @@ impl Snapshot {
             build.update(digest);
             let tag = hex(&digest[..TAG_BYTES]);
             let encoded = ENCODINGS.map(|(extension, encoding)| {
-                let bytes = bodies.get(&format!("{path}{extension}"))?.clone();
+                let twin = format!("{path}{extension}");
+                let bytes = bodies.get(&twin)?.clone();
+                // While a build runs, the compressed form of the last one may still lie there.
+                (stamps[&twin].modified >= stamps[path].modified).then_some(())?;
                 Some(Body { bytes, etag: quoted(&format!("{tag}-{encoding}")), encoding: Some(encoding) })
             });
             let plain = Body { bytes: bytes.clone(), etag: quoted(&tag), encoding: None };
             let (content_type, immutable) = (content_type::of(path), is_hashed(path));
             assets.insert(path.clone(), Asset { content_type, immutable, plain, encoded });
         }
-        let build = hex(&build.finalize()[..TAG_BYTES]);
+        let build = bodies.get(BUILD).and_then(build_id).unwrap_or_else(|| hex(&build.finalize()[..TAG_BYTES]));
         Self { stamps, assets, build }
     }
+}
+
+fn build_id(json: &Bytes) -> Option<String> {
+    let parsed: serde_json::Value = serde_json::from_slice(json).ok()?;
+    let id = parsed.get("id")?.as_str()?;
+    (1..=BUILD_ID_MAX_CHARS).contains(&id.len()).then(|| id.to_owned())
 }
 
 fn look(dir: &Path) -> Result<Stamps, SiteError> {
@@ -233,6 +246,26 @@ mod tests {
         assert_eq!(Snapshot::read(copy.path()).unwrap().build(), second.build());
         fs::remove_file(dir.path().join("index.html")).unwrap();
         assert!(matches!(second.refreshed(dir.path()), Err(SiteError::Missing(_))));
+    }
+
+    #[test]
+    fn the_build_goes_by_the_name_the_page_gives_it() {
+        let dir = site(&[("index.html", "one"), ("build.json", r#"{"id":"3f2a","time":1}"#)]);
+        assert_eq!(Snapshot::read(dir.path()).unwrap().build(), "3f2a");
+        for unusable in ["", "{}", r#"{"id":7}"#, r#"{"id":""}"#] {
+            fs::write(dir.path().join("build.json"), unusable).unwrap();
+            assert_eq!(Snapshot::read(dir.path()).unwrap().build().len(), 2 * TAG_BYTES, "{unusable}");
+        }
+    }
+
+    #[test]
+    fn a_compressed_form_older_than_its_file_is_not_served() {
+        let dir = site(&[("index.html", "new"), ("index.html.br", "old")]);
+        let older = SystemTime::now() - std::time::Duration::from_secs(60);
+        fs::File::options().write(true).open(dir.path().join("index.html.br")).unwrap().set_modified(older).unwrap();
+        let snapshot = Snapshot::read(dir.path()).unwrap();
+        assert!(snapshot.asset("/index.html").unwrap().encoded[0].is_none());
+        assert!(snapshot.asset("/index.html.br").is_none());
     }
 
     #[test]
