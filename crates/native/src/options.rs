@@ -45,8 +45,10 @@ pub struct ServeOptions {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// Where browsers reach this server, such as https://chat.example.org behind a proxy that ends TLS
-    /// [default: http://localhost:PORT]
+    /// Where browsers reach this server [default: http://localhost:PORT]
+    ///
+    /// Other machines need it: http://192.168.1.5:8080 on a local network, or https://chat.example.org behind a proxy
+    /// that ends TLS and passes on WebSocket upgrades. Links and the relay's address are made from it.
     #[arg(long, value_name = "URL")]
     pub public_url: Option<PublicUrl>,
 

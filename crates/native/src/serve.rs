@@ -43,6 +43,9 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let (listener, address) = listen(options.listen).await?;
     let keypair = relay_identity::load_or_create(&options.data_dir())?;
     let peer_id = keypair.public().to_peer_id();
+    if options.public_url.is_none() && !address.ip().is_loopback() {
+        tracing::warn!("other machines can open the page, but find the relay only with --public-url");
+    }
     let public_url = options.public_url.unwrap_or_else(|| PublicUrl::on_this_machine(address.port()));
     let relay = circuit_relay::start(RelaySettings {
         keypair,

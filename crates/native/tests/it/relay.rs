@@ -189,3 +189,21 @@ async fn a_client_that_left_frees_its_reservation() {
     drop(client);
     warren.until_health(&[("reservations", 0), ("connections", 0)]).await;
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn stopping_ends_connections_at_once_and_a_new_start_takes_them_back() {
+    let warren = Warren::start();
+    let address = warren.address.to_string();
+    let relay = relay_address(&warren);
+    let mut client = client();
+    reserve(&mut client, &relay).await;
+    let (status, took, dirs) = warren.stop();
+    assert!(status.success() && took < Duration::from_secs(1), "{status} after {took:?}");
+    until(&mut client, |event| matches!(event, SwarmEvent::ConnectionClosed { .. }).then_some(())).await;
+
+    // Same port, same key: the address in old links still holds.
+    let again = Warren::start_with(dirs, &["--listen", &address]);
+    assert_eq!(relay_address(&again), relay);
+    reserve(&mut client, &relay).await;
+}
