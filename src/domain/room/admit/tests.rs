@@ -80,6 +80,12 @@ fn lack_of_data_is_no_verdict() {
     let nothing = |_: &StateEventType, _: &str| None;
     let missing = admit(&message, &room.rules, &room.auth_events_of(&message), &nothing, &nothing);
     assert_eq!(missing, Err(Missing([create_event_id(&room.room_id).unwrap()].into())));
+    // The create event of another room is none.
+    let mut elsewhere = crate::domain::test_room::create_request(&RoomVersionId::V12);
+    elsewhere.creation_content = crate::domain::test_room::object(json!({ "type": "other" }));
+    let other = TestRoom::created(&elsewhere);
+    let missing = admit(&message, &room.rules, &room.auth_events_of(&message), &other.lookup(), &room.lookup());
+    assert_eq!(missing, Err(Missing([create_event_id(&room.room_id).unwrap()].into())));
 }
 
 #[test]
