@@ -6,6 +6,7 @@ mod federation;
 mod limits;
 mod router;
 mod server_auth;
+mod uiaa;
 
 use std::{rc::Rc, sync::LazyLock};
 

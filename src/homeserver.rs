@@ -1,16 +1,25 @@
 //! Async workflows over the domain: one homeserver, its store, its peers.
+pub mod account_data;
+pub mod accounts;
 pub mod aliases;
+pub mod client_txns;
+pub mod devices;
 pub mod edus;
 pub mod events;
+pub mod filters;
 pub mod heads;
 pub mod identity;
 pub mod notifier;
+pub mod passwords;
 pub mod peers;
 pub mod positions;
+pub mod profiles;
+pub mod push_rules;
 pub mod rooms;
 pub mod sender;
 pub mod sessions;
 pub mod states;
+pub mod tags;
 pub mod transactions;
 pub mod unread;
 
@@ -21,7 +30,9 @@ use ruma::{OwnedServerName, ServerName};
 use thiserror::Error;
 
 use self::{
+    client_txns::ClientTxns,
     notifier::Notifier,
+    passwords::PasswordFailures,
     positions::Positions,
     rooms::Rooms,
     sender::{OutboxStatus, Sender},
@@ -35,7 +46,10 @@ use crate::{
 
 /// What a shell decides about a homeserver.
 #[derive(Clone, Debug, Default)]
-pub struct Options {}
+pub struct Options {
+    /// Where clients reach this homeserver, for `/.well-known/matrix/client`; `None` if that is not one place.
+    pub client_base_url: Option<String>,
+}
 
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -47,6 +61,7 @@ pub enum StartError {
 /// or `&Homeserver`, one file each, under `homeserver/`.
 pub struct Homeserver {
     pub(crate) environment: Environment,
+    pub(crate) options: Options,
     pub(crate) identity: Rc<Identity>,
     pub(crate) database: Database,
     pub(crate) positions: Positions,
@@ -54,6 +69,8 @@ pub struct Homeserver {
     pub(crate) rooms: Rooms,
     pub(crate) sender: Sender,
     pub(crate) sessions: Sessions,
+    pub(crate) password_failures: PasswordFailures,
+    pub(crate) client_txns: ClientTxns,
     /// Held from reading to committing by whoever changes accounts, devices, profiles or account data.
     pub(crate) accounts_lock: Mutex<()>,
     /// Held while a room is created, so that a repeated request sees what the first made.
@@ -67,12 +84,13 @@ impl Homeserver {
     pub async fn start(
         environment: Environment,
         identity: Rc<Identity>,
-        _options: Options,
+        options: Options,
     ) -> Result<Rc<Self>, StartError> {
         let database = Database::new(environment.store.clone());
         let positions = Positions::open(database.clone()).await?;
         let rooms = Rooms::open(database.clone(), positions.clone()).await?;
         let server = Rc::new(Self {
+            options,
             identity,
             database,
             positions,
@@ -80,6 +98,8 @@ impl Homeserver {
             rooms,
             sender: Sender::default(),
             sessions: Sessions::default(),
+            password_failures: PasswordFailures::default(),
+            client_txns: ClientTxns::default(),
             accounts_lock: Mutex::default(),
             creating: Mutex::default(),
             joining: Mutex::default(),

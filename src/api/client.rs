@@ -1,11 +1,22 @@
 //! The Client-Server API: one file a module of ruma's, whose handlers parse nothing and decide nothing.
+pub mod account;
 pub mod alias;
+pub mod config;
+pub mod device;
 pub mod discovery;
+pub mod filter;
 pub mod membership;
 pub mod message;
+pub mod profile;
+pub mod push;
 pub mod redact;
+mod reshaped;
 pub mod room;
+pub mod session;
 pub mod state;
+pub mod tag;
+pub mod voip;
+pub mod warren;
 
 use ruma::CanonicalJsonObject;
 use serde_json::value::RawValue as RawJsonValue;
@@ -18,23 +29,64 @@ use super::{
 /// One line an endpoint.
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        route(discovery::get_supported_versions),
-        route(room::create_room),
-        route(room::aliases),
+        route(account::get_username_availability),
+        route(account::register),
+        route(account::whoami),
         route(alias::create_alias),
-        route(alias::get_alias),
         route(alias::delete_alias),
+        route(alias::get_alias),
+        route(config::get_global_account_data),
+        route(config::get_room_account_data),
+        route(config::set_global_account_data),
+        route(config::set_room_account_data),
+        route(device::delete_device),
+        route(device::delete_devices),
+        route(device::get_device),
+        route(device::get_devices),
+        route(device::update_device),
+        route(discovery::discover_homeserver),
+        route(discovery::get_capabilities),
+        route(discovery::get_supported_versions),
+        route(filter::create_filter),
+        route(filter::get_filter),
+        route(membership::ban_user),
+        route(membership::forget_room),
+        route(membership::invite_user),
         route(membership::join_room_by_id),
         route(membership::join_room_by_id_or_alias),
-        route(membership::invite_user),
-        route(membership::leave_room),
-        route(membership::forget_room),
         route(membership::kick_user),
-        route(membership::ban_user),
+        route(membership::leave_room),
         route(membership::unban_user),
         route(message::send_message_event),
-        route(state::send_state_event),
+        route(profile::delete_profile_field),
+        route(profile::get_profile),
+        route(profile::get_profile_field),
+        route(profile::set_profile_field),
+        route(push::delete_pushrule),
+        route(push::get_pushrule),
+        route(push::get_pushrule_actions),
+        route(push::get_pushrule_enabled),
+        route(push::get_pushrules_all),
+        route(push::get_pushrules_global_scope),
+        route(push::set_pushrule),
+        route(push::set_pushrule_actions),
+        route(push::set_pushrule_enabled),
         route(redact::redact_event),
+        route(room::aliases),
+        route(room::create_room),
+        route(session::get_login_token),
+        route(session::get_login_types),
+        route(session::login),
+        route(session::logout),
+        route(session::logout_all),
+        route(state::send_state_event)
+            .also("/_matrix/client/r0/rooms/{room_id}/state/{event_type}")
+            .also("/_matrix/client/v3/rooms/{room_id}/state/{event_type}"),
+        route(tag::create_tag),
+        route(tag::delete_tag),
+        route(tag::get_tags),
+        route(voip::get_turn_server_info),
+        route(warren::add_address_hints),
     ]
 }
 

@@ -1,6 +1,8 @@
 //! What goes wrong, as HTTP says it: the only place that knows status and `errcode` of an error.
 //!
 //! Each workflow has a small enum of its own; `error/` holds one file a workflow that turns it into an [`ApiError`].
+mod account_data;
+mod accounts;
 mod rooms;
 
 use bytes::{Bytes, BytesMut};
@@ -65,6 +67,10 @@ impl ApiError {
 
     pub fn too_large(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::TooLarge, message)
+    }
+
+    pub fn guest_access_forbidden() -> Self {
+        Self::new(StatusCode::FORBIDDEN, ErrorKind::GuestAccessForbidden, "This server has no guest accounts.")
     }
 
     pub fn missing_token() -> Self {
@@ -137,8 +143,8 @@ impl ApiError {
 }
 
 fn is_json(body: &[u8]) -> bool {
-    // Skipping a string does not look at its bytes, hence the first check.
-    std::str::from_utf8(body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+    // An absent body stands for an empty object. Skipping a string does not look at its bytes, hence `from_utf8`.
+    body.is_empty() || std::str::from_utf8(body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 impl From<StoreError> for ApiError {

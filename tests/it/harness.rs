@@ -168,7 +168,15 @@ impl TestServer {
 
     /// Registers a user without a password.
     pub fn register(&self, username: &str) -> TestUser {
-        let body = json!({ "username": username, "auth": { "type": "m.login.dummy" } });
+        self.register_as(json!({ "username": username }))
+    }
+
+    pub fn register_with_password(&self, username: &str, password: &str) -> TestUser {
+        self.register_as(json!({ "username": username, "password": password }))
+    }
+
+    fn register_as(&self, mut body: Value) -> TestUser {
+        body["auth"] = json!({ "type": "m.login.dummy" });
         let body = self.request("POST", "/_matrix/client/v3/register", None, body).ok();
         let text = |field: &str| body[field].as_str().unwrap().to_owned();
         TestUser { id: text("user_id"), device: text("device_id"), token: text("access_token") }

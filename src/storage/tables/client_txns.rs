@@ -1,4 +1,4 @@
-//! What a client's transaction was answered, so that a repeat gets the same answer. Keys: user, device, path and transaction id.
+//! What a client's transaction was answered, so that a repeat gets the same answer. Keys: user, device, digest of path and transaction id.
 use ruma::{OwnedDeviceId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
