@@ -58,9 +58,9 @@ function headTags(compilation) {
 }
 
 /**
-* @param {{ build?: { id: string, time: number }, wasm?: string, output?: string, production?: boolean }} options
-* `build` names this build; `wasm` is the folder with wasm-bindgen's output.
-*/
+ * @param {{ build?: { id: string, time: number }, wasm?: string, output?: string, production?: boolean }} options
+ * `build` names this build; `wasm` is the folder with wasm-bindgen's output.
+ */
 export default function config({ build = { id: "development", time: 0 }, wasm, output, production = true } = {}) {
   return {
     mode: production ? "production" : "development",
@@ -79,10 +79,8 @@ export default function config({ build = { id: "development", time: 0 }, wasm, o
       cssFilename: "assets/[name].[contenthash:12].css",
       cssChunkFilename: "assets/[name].[contenthash:12].css",
       clean: true,
-      // The page's Content-Security-Policy may ask for Trusted Types; nothing here builds script from strings.
-      trustedTypes: false,
     },
-    experiments: { css: true, futureDefaults: false },
+    experiments: { css: true },
     resolve: {
       extensions: [".ts", ".tsx", ".js"],
       alias: { "warren-browser": path.join(wasm ?? path.join(root, "target/warren-wasm"), "warren_browser.js") },

@@ -75,7 +75,7 @@ async function open(door: Door, view: ViewState, { profile, mayReload, onFatal }
     build: WARREN_BUILD,
     config,
     view,
-    createWorker: () => new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "warren host" }) as HostWorkerPort,
+    createWorker: () => new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "host-worker" }) as HostWorkerPort,
     onOutdated: reloadOnce,
     onNewerSchema: (error) => (reloadForSchema() ? undefined : onFatal(error)),
     onFatal,

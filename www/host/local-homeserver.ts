@@ -17,6 +17,7 @@ export interface LocalHomeserverOptions {
   onHosting: (hosting: Hosting) => void;
   /** The store found that another leader writes: this worker must end. */
   onFenced: () => void;
+  /** Called once what was in hand has been answered. */
   onFault: (message: string) => void;
 }
 
@@ -63,7 +64,8 @@ export class LocalHomeserver {
     this.#over = true;
     for (const answer of this.#inFlight.values()) answer(afterFault());
     this.#inFlight.clear();
-    this.options.onFault(message);
+    // The answers go out in the microtasks before.
+    setTimeout(() => this.options.onFault(message));
   }
 
   async #start(): Promise<Running> {

@@ -1,4 +1,5 @@
 // The host worker, one in every tab: leads or follows in its profile, and answers its page's requests either way.
+import initialize, { Host } from "warren-browser";
 import { openBroadcast } from "./channel.ts";
 import { LinkClient } from "./link-client.ts";
 import { LinkServer } from "./link-server.ts";
@@ -166,12 +167,9 @@ class HostWorker {
   #fault(message: string): void {
     if (this.#over) return;
     this.#over = true;
-    // The answers to what was in hand go first: they are posted in the turns that follow.
-    setTimeout(() => {
-      this.#server?.close();
-      this.#tenure.leave();
-      self.postMessage({ type: "panicked", message });
-    });
+    this.#server?.close();
+    this.#tenure.leave();
+    self.postMessage({ type: "panicked", message });
   }
 
   async #handOver(newer: Build): Promise<void> {
@@ -202,9 +200,8 @@ class HostWorker {
 }
 
 async function loadWasm() {
-  const module = await import("warren-browser");
-  await module.default();
-  return module;
+  await initialize();
+  return { Host };
 }
 
 let worker: HostWorker | undefined;
