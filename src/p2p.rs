@@ -1,4 +1,10 @@
 //! Carries HTTP between homeservers over libp2p: what every shell shares, nothing of a browser in it.
+pub mod address_book;
+pub mod connections;
 pub mod http;
+pub mod lanes;
+pub mod network;
+pub mod peer_name;
+pub mod streams;
 #[cfg(test)]
 pub(crate) mod virtual_time;

@@ -1,0 +1,251 @@
+//! This homeserver among others: one swarm, and the `Transport` port on it.
+//!
+//! Made first, so that the core can be given its transport; run once there is a homeserver to answer peers.
+mod behaviour;
+mod event_loop;
+mod reach;
+mod rejoin;
+mod requests;
+mod reservation;
+mod serving;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+};
+
+use futures::{
+    channel::{mpsc, oneshot},
+    future::{LocalBoxFuture, Shared},
+};
+use libp2p::{Multiaddr, PeerId, Stream, Swarm, identity::Keypair, swarm, swarm::ConnectionId};
+use ruma::OwnedServerName;
+
+use self::{behaviour::Behaviour, rejoin::Sought, serving::Serving};
+pub use self::{
+    behaviour::{BaseTransport, yamux_config},
+    serving::PeerHandler,
+    status::{NetworkStatus, PeerStatus, RelayState, RelayStatus},
+};
+use super::{
+    address_book::{AddressBook, Provenance, RelayAddress},
+    connections::Connections,
+    lanes::Lanes,
+    streams::OpenError,
+};
+use crate::{
+    domain::identity::Identity,
+    ports::{Clock, Entropy, Tasks},
+};
+
+/// Relays a reservation is kept with at the same time. More are ignored.
+pub const RELAYS_MAX: usize = 4;
+
+/// What the shell is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetworkEvent {
+    /// A live connection to this homeserver now exists where there was none.
+    PeerConnected(OwnedServerName),
+    /// Something of [`Network::status`] has changed.
+    Changed,
+}
+
+pub type Observer = Rc<dyn Fn(NetworkEvent)>;
+
+/// What a network needs of its shell.
+pub struct NetworkOptions {
+    pub identity: Rc<Identity>,
+    /// `<transport>/p2p/<relay>` each; what is none is ignored, and logged.
+    pub relays: Vec<String>,
+    pub clock: Rc<dyn Clock>,
+    pub entropy: Rc<dyn Entropy>,
+    pub tasks: Rc<dyn Tasks>,
+}
+
+/// Cheap to clone; clones are the same network.
+#[derive(Clone)]
+pub struct Network(Rc<Inner>);
+
+struct Inner {
+    local: PeerId,
+    relays: Vec<RelayAddress>,
+    clock: Rc<dyn Clock>,
+    entropy: Rc<dyn Entropy>,
+    tasks: Rc<dyn Tasks>,
+    /// To the event loop, which takes them at once: each asker waits for its answer, so it holds no more than there
+    /// are askers. Closing it ends the swarm.
+    commands: mpsc::UnboundedSender<Command>,
+    prepared: RefCell<Option<Prepared>>,
+    connections: RefCell<Connections>,
+    book: RefCell<AddressBook>,
+    /// Peers with a connection that have said they are homeservers, and their names.
+    homeservers: RefCell<BTreeMap<PeerId, OwnedServerName>>,
+    lanes: RefCell<BTreeMap<PeerId, Rc<Lanes>>>,
+    /// Dials under way, so that everybody who wants the same peer waits for the same dial.
+    reaching: RefCell<BTreeMap<PeerId, Reaching>>,
+    /// Likewise to relays themselves. Apart, because reaching a peer waits for these and these wait for nothing.
+    reaching_relays: RefCell<BTreeMap<PeerId, Reaching>>,
+    reservations: RefCell<Vec<RelayStatus>>,
+    sought: RefCell<Sought>,
+    /// Waits that end early when the device is online again.
+    nudges: RefCell<Vec<oneshot::Sender<()>>>,
+    observer: RefCell<Option<Observer>>,
+    stopped: Cell<bool>,
+}
+
+type Reaching = Shared<LocalBoxFuture<'static, Result<(), String>>>;
+
+/// What `run` sets going.
+struct Prepared {
+    swarm: Swarm<Behaviour>,
+    commands: mpsc::UnboundedReceiver<Command>,
+}
+
+/// What only the owner of the swarm can do.
+enum Command {
+    Dial { peer: PeerId, addresses: Vec<Multiaddr>, answer: oneshot::Sender<Result<(), String>> },
+    OpenStream { peer: PeerId, connection: ConnectionId, answer: oneshot::Sender<Result<Stream, OpenError>> },
+    Reserve { circuit: Multiaddr, answer: oneshot::Sender<Result<Reserved, String>> },
+    Close(ConnectionId),
+}
+
+/// A reservation that is ready.
+struct Reserved {
+    /// Where peers can dial us through this relay.
+    addresses: Vec<Multiaddr>,
+    /// Resolves to the reason when it is lost.
+    lost: oneshot::Receiver<String>,
+}
+
+impl Network {
+    /// `base` carries connections to relays and to peers with addresses of their own. `config` brings the executor.
+    /// Nothing is dialed before `run`, and requests wait.
+    pub fn new(options: NetworkOptions, base: BaseTransport, config: swarm::Config) -> Self {
+        let NetworkOptions { identity, relays, clock, entropy, tasks } = options;
+        let keypair = Keypair::ed25519_from_bytes(identity.seed()).expect("any 32 bytes are an ed25519 secret");
+        let local = keypair.public().to_peer_id();
+        let swarm = behaviour::build(&keypair, identity.server_name(), base, config);
+        let (sender, receiver) = mpsc::unbounded();
+        let relays = parse_relays(&relays);
+        let reservations = relays.iter().map(RelayStatus::new).collect();
+        let inner = Inner {
+            local,
+            relays,
+            clock,
+            entropy,
+            tasks,
+            commands: sender,
+            prepared: RefCell::new(Some(Prepared { swarm, commands: receiver })),
+            connections: RefCell::new(Connections::new(local)),
+            book: RefCell::default(),
+            homeservers: RefCell::default(),
+            lanes: RefCell::default(),
+            reaching: RefCell::default(),
+            reaching_relays: RefCell::default(),
+            reservations: RefCell::new(reservations),
+            sought: RefCell::default(),
+            nudges: RefCell::default(),
+            observer: RefCell::default(),
+            stopped: Cell::default(),
+        };
+        Self(Rc::new(inner))
+    }
+
+    /// Dials the relays and begins to answer peers with `handler`. Does nothing the second time.
+    pub fn run(&self, handler: PeerHandler, observer: Observer) {
+        let Some(Prepared { swarm, commands }) = self.0.prepared.take() else { return };
+        self.0.observer.replace(Some(observer));
+        let serving = Serving::new(handler, self.0.clock.clone(), self.0.tasks.clone());
+        self.0.tasks.spawn(Box::pin(event_loop::run(swarm, commands, serving, self.0.clone())));
+        for index in 0..self.0.relays.len() {
+            self.0.tasks.spawn(Box::pin(reservation::keep(self.0.clone(), index)));
+        }
+    }
+
+    /// Closes all connections and begins no more.
+    pub fn stop(&self) {
+        self.0.stopped.set(true);
+        self.0.commands.close_channel();
+        self.0.prepared.take();
+        self.0.observer.take();
+        self.0.nudges.take();
+        self.0.reaching.take();
+        self.0.reaching_relays.take();
+    }
+
+    /// The device is online again, say: whoever waits to try once more tries now.
+    pub fn nudge(&self) {
+        self.0.nudges.take().into_iter().for_each(|waiting| {
+            // That wait ended by itself.
+            let _ = waiting.send(());
+        });
+    }
+}
+
+fn parse_relays(relays: &[String]) -> Vec<RelayAddress> {
+    let parse = |text: &String| {
+        let relay = text.parse().ok().as_ref().and_then(RelayAddress::parse);
+        if relay.is_none() {
+            tracing::warn!(address = text, "this is not the address of a relay: <transport>/p2p/<peer id>");
+        }
+        relay
+    };
+    relays.iter().filter_map(parse).take(RELAYS_MAX).collect()
+}
+
+impl Inner {
+    fn tell(&self, event: NetworkEvent) {
+        let observer = self.observer.borrow().clone();
+        if let Some(observer) = observer {
+            observer(event);
+        }
+    }
+
+    /// Hands `command` to the event loop; after `stop` it is dropped, and its asker learns that from its answer.
+    fn command(&self, command: Command) {
+        let _ = self.commands.unbounded_send(command);
+    }
+
+    fn learn(&self, peer: PeerId, address: Multiaddr, provenance: Provenance) {
+        if peer != self.local {
+            self.book.borrow_mut().add(peer, address, provenance);
+        }
+    }
+
+    /// A connection ended, or is of no more use. Told again of the same one, it does nothing.
+    fn connection_gone(self: &Rc<Self>, peer: PeerId, connection: ConnectionId) {
+        let was_last = self.connections.borrow_mut().closed(peer, connection);
+        if !was_last {
+            return;
+        }
+        let was_homeserver = self.homeservers.borrow_mut().remove(&peer).is_some();
+        // Requests under way hold their lanes and find out by themselves.
+        self.lanes.borrow_mut().retain(|other, lanes| *other != peer || Rc::strong_count(lanes) > 1);
+        if was_homeserver {
+            rejoin::lost(self, peer);
+        }
+        self.tell(NetworkEvent::Changed);
+    }
+
+    /// Waits `duration_ms`, or until the network is nudged.
+    async fn wait(&self, duration_ms: u64) {
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut nudges = self.nudges.borrow_mut();
+            nudges.retain(|waiting| !waiting.is_canceled());
+            nudges.push(sender);
+        }
+        futures::future::select(receiver, self.clock.sleep_ms(duration_ms)).await;
+    }
+
+    /// A number below `bound`, to spread out what many would do at the same moment.
+    fn random_below(&self, bound: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.entropy.fill(&mut bytes);
+        u64::from_le_bytes(bytes) % bound.max(1)
+    }
+}

@@ -1,0 +1,244 @@
+//! Owns the swarm: does what it is asked, and keeps the book of what happens.
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
+
+use futures::{
+    StreamExt,
+    channel::{mpsc, oneshot},
+    future::{Either, select},
+};
+use libp2p::{
+    Multiaddr, PeerId, Swarm,
+    core::{ConnectedPoint, transport::ListenerId},
+    identify, ping,
+    swarm::{
+        ConnectionId, DialError, SwarmEvent,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+
+use super::{
+    Command, Inner, NetworkEvent, Reserved,
+    behaviour::{Behaviour, BehaviourEvent},
+    rejoin,
+    serving::Serving,
+};
+use crate::p2p::{
+    address_book::Provenance,
+    connections::Path,
+    http, peer_name,
+    streams::{Incoming, OpenError},
+};
+
+/// A connection that both sides give up is closed after this many milliseconds: what runs on it ends in peace.
+const RETIRED_LINGER_MS: u64 = 30_000;
+
+/// Addresses taken from one announcement of a peer.
+const ANNOUNCED_MAX: usize = 8;
+
+/// Runs until the network is stopped; the swarm goes with it.
+pub(super) async fn run(
+    swarm: Swarm<Behaviour>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    serving: Serving,
+    inner: Rc<Inner>,
+) {
+    let mut state = EventLoop { swarm, serving, inner, dials: BTreeMap::new(), listeners: HashMap::new() };
+    loop {
+        match select(commands.next(), state.swarm.next()).await {
+            Either::Left((Some(command), _)) => state.obey(command),
+            Either::Right((Some(event), _)) => state.on_event(event),
+            Either::Left((None, _)) | Either::Right((None, _)) => return,
+        }
+    }
+}
+
+struct EventLoop {
+    swarm: Swarm<Behaviour>,
+    serving: Serving,
+    inner: Rc<Inner>,
+    /// Who waits for which dial.
+    dials: BTreeMap<ConnectionId, oneshot::Sender<Result<(), String>>>,
+    listeners: HashMap<ListenerId, Listener>,
+}
+
+/// A reservation that is asked for, or ready.
+enum Listener {
+    Asked(oneshot::Sender<Result<Reserved, String>>),
+    Ready { lost: oneshot::Sender<String> },
+}
+
+impl EventLoop {
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Dial { peer, addresses, answer } => self.dial(peer, addresses, answer),
+            Command::OpenStream { peer, connection, answer } => self.open_stream(peer, connection, answer),
+            Command::Reserve { circuit, answer } => match self.swarm.listen_on(circuit) {
+                Ok(listener) => {
+                    self.listeners.insert(listener, Listener::Asked(answer));
+                }
+                Err(error) => drop(answer.send(Err(error.to_string()))),
+            },
+            Command::Close(connection) => {
+                // It may have closed by itself.
+                self.swarm.close_connection(connection);
+            }
+        }
+    }
+
+    fn dial(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, answer: oneshot::Sender<Result<(), String>>) {
+        // Whether a dial is wanted has been decided already; a crossing one is sorted out afterwards.
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
+        let connection = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.dials.insert(connection, answer);
+            }
+            Err(error) => drop(answer.send(Err(why(&error)))),
+        }
+    }
+
+    fn open_stream(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        answer: oneshot::Sender<Result<libp2p::Stream, OpenError>>,
+    ) {
+        // libp2p drops what is for a connection that has just closed, and with it the answer.
+        if self.inner.connections.borrow().is_connected(&peer) {
+            self.swarm.behaviour_mut().streams.open(peer, connection, answer);
+        }
+    }
+
+    fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.established(peer_id, connection_id, &endpoint);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
+                let reason = cause.map_or_else(|| "closed".to_owned(), |cause| cause.to_string());
+                tracing::debug!(peer = %peer_id, reason, "a connection ended");
+                self.inner.connection_gone(peer_id, connection_id);
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                if let Some(answer) = self.dials.remove(&connection_id) {
+                    let _ = answer.send(Err(why(&error)));
+                }
+            }
+            SwarmEvent::NewListenAddr { listener_id, address } => self.reserved(listener_id, address),
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                let reason = reason.err().map_or_else(|| "the relay is gone".to_owned(), |error| root_cause(&error));
+                self.reservation_lost(listener_id, reason);
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
+                self.identified(peer_id, info);
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { peer, connection, result })) => {
+                self.pinged(peer, connection, result);
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Streams(Incoming { peer, stream, .. })) => {
+                self.serving.accept(peer, stream);
+            }
+            _ => {}
+        }
+    }
+
+    fn established(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
+        let path = if endpoint.is_relayed() { Path::Relay } else { Path::Direct };
+        tracing::debug!(%peer, ?path, dialed = endpoint.is_dialer(), "a connection was made");
+        self.inner.connections.borrow_mut().established(peer, connection, path, endpoint.is_dialer());
+        if let ConnectedPoint::Dialer { address, .. } = endpoint {
+            self.inner.learn(peer, address.clone(), Provenance::Seen);
+        }
+        if let Some(answer) = self.dials.remove(&connection) {
+            // Whoever asked may have stopped waiting.
+            let _ = answer.send(Ok(()));
+        }
+        self.inner.tell(NetworkEvent::Changed);
+    }
+
+    fn reserved(&mut self, id: ListenerId, address: Multiaddr) {
+        match self.listeners.remove(&id) {
+            Some(Listener::Asked(answer)) => {
+                let (sender, lost) = oneshot::channel();
+                let _ = answer.send(Ok(Reserved { addresses: vec![address], lost }));
+                self.listeners.insert(id, Listener::Ready { lost: sender });
+            }
+            // A relay with several addresses of its own: one is enough for links.
+            Some(ready) => drop(self.listeners.insert(id, ready)),
+            None => {}
+        }
+    }
+
+    fn reservation_lost(&mut self, id: ListenerId, reason: String) {
+        match self.listeners.remove(&id) {
+            Some(Listener::Asked(answer)) => drop(answer.send(Err(reason))),
+            Some(Listener::Ready { lost }) => drop(lost.send(reason)),
+            None => {}
+        }
+    }
+
+    /// A peer said who it is. Whoever speaks HTTP is a homeserver; relays are none.
+    fn identified(&mut self, peer: PeerId, info: identify::Info) {
+        for address in info.listen_addrs.into_iter().take(ANNOUNCED_MAX) {
+            self.inner.learn(peer, address, Provenance::Announced);
+        }
+        let speaks_http = info.protocols.iter().any(|protocol| protocol.as_ref() == http::PROTOCOL);
+        if !speaks_http || !self.inner.connections.borrow().is_connected(&peer) {
+            return;
+        }
+        let Some(server) = peer_name::server_of_peer(&peer, &info.agent_version) else { return };
+        let before = self.inner.homeservers.borrow_mut().insert(peer, server.clone());
+        if before.is_none() {
+            rejoin::met(&self.inner, peer);
+            self.inner.tell(NetworkEvent::PeerConnected(server));
+            self.inner.tell(NetworkEvent::Changed);
+        }
+    }
+
+    fn pinged(&mut self, peer: PeerId, connection: ConnectionId, result: Result<std::time::Duration, ping::Failure>) {
+        match result {
+            Ok(_) => {
+                let retired = self.inner.connections.borrow_mut().proven(peer, connection);
+                retired.into_iter().for_each(|connection| self.close_later(connection));
+            }
+            Err(ping::Failure::Unsupported) => {}
+            // Silence: without this a dead connection would be used until the other side's relay notices.
+            Err(failure) => {
+                tracing::debug!(%peer, %failure, "a connection is dead");
+                self.swarm.close_connection(connection);
+            }
+        }
+    }
+
+    fn close_later(&self, connection: ConnectionId) {
+        let inner = self.inner.clone();
+        self.inner.tasks.spawn(Box::pin(async move {
+            inner.clock.sleep_ms(RETIRED_LINGER_MS).await;
+            inner.command(Command::Close(connection));
+        }));
+    }
+}
+
+/// Why a dial failed, in the words of what failed first at the bottom.
+fn why(error: &DialError) -> String {
+    match error {
+        DialError::Transport(errors) => {
+            let mut causes: Vec<String> = errors.iter().map(|(_, error)| root_cause(error)).collect();
+            causes.dedup();
+            causes.join("; ")
+        }
+        DialError::WrongPeerId { .. } => "somebody else answers at its address".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,89 @@
+//! Gets a connection to a peer: the one there is, or the one somebody is already making, or a new one.
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use futures::{
+    FutureExt,
+    channel::oneshot,
+    future::{LocalBoxFuture, join_all},
+};
+use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
+
+use super::{Command, Inner, Reaching};
+use crate::p2p::address_book::RelayAddress;
+
+impl Inner {
+    /// The connection to use for `peer`, made if need be. The error says why there is none.
+    pub(super) async fn reach(self: &Rc<Self>, peer: PeerId) -> Result<ConnectionId, String> {
+        let best = self.connections.borrow().best(&peer);
+        if let Some(connection) = best {
+            return Ok(connection);
+        }
+        let dialing = Box::pin(self.clone().dial_peer(peer));
+        share(&self.reaching, peer, dialing).await?;
+        let best = self.connections.borrow().best(&peer);
+        best.ok_or_else(|| "the connection was lost at once".to_owned())
+    }
+
+    /// A connection to `relay` itself, which is what circuits and reservations are asked for on.
+    pub(super) async fn reach_relay(self: &Rc<Self>, relay: &RelayAddress) -> Result<(), String> {
+        if self.connections.borrow().has_direct(&relay.peer) {
+            return Ok(());
+        }
+        let dialing = Box::pin(self.clone().dial(relay.peer, vec![relay.address.clone()]));
+        share(&self.reaching_relays, relay.peer, dialing).await
+    }
+
+    async fn dial_peer(self: Rc<Self>, peer: PeerId) -> Result<(), String> {
+        let addresses = self.book.borrow().addresses_to_dial(peer, &self.relays);
+        if addresses.is_empty() {
+            return Err("no address of it is known, and there is no relay to look for it".to_owned());
+        }
+        let addresses = self.with_relays_connected(addresses).await?;
+        self.dial(peer, addresses).await
+    }
+
+    /// Those of `addresses` that need no relay, or one we are connected to now. A circuit that is asked for while the
+    /// relay itself is being dialed is dropped by libp2p, so relays come first.
+    async fn with_relays_connected(self: &Rc<Self>, addresses: Vec<Multiaddr>) -> Result<Vec<Multiaddr>, String> {
+        let connect = |address: Multiaddr| async move {
+            match RelayAddress::of_circuit(&address) {
+                Some(relay) => match self.reach_relay(&relay).await {
+                    Ok(()) => Ok(address),
+                    Err(reason) => Err(format!("the relay is not reachable: {reason}")),
+                },
+                None => Ok(address),
+            }
+        };
+        let mut reachable = Vec::new();
+        let mut why_not = String::new();
+        for result in join_all(addresses.into_iter().map(connect)).await {
+            match result {
+                Ok(address) => reachable.push(address),
+                Err(reason) => why_not = reason,
+            }
+        }
+        if reachable.is_empty() { Err(why_not) } else { Ok(reachable) }
+    }
+
+    async fn dial(self: Rc<Self>, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<(), String> {
+        let (answer, dialed) = oneshot::channel();
+        self.command(Command::Dial { peer, addresses, answer });
+        dialed.await.unwrap_or_else(|_| Err("the network is stopped".to_owned()))
+    }
+}
+
+/// Waits for the dial to `peer` that is under way in `dials`, or for `dialing`.
+async fn share(
+    dials: &RefCell<BTreeMap<PeerId, Reaching>>,
+    peer: PeerId,
+    dialing: LocalBoxFuture<'static, Result<(), String>>,
+) -> Result<(), String> {
+    let shared = dials.borrow_mut().entry(peer).or_insert_with(|| dialing.shared()).clone();
+    let result = shared.clone().await;
+    let mut dials = dials.borrow_mut();
+    // Somebody who waited with us may have begun the next one already.
+    if dials.get(&peer).is_some_and(|current| current.ptr_eq(&shared)) {
+        dials.remove(&peer);
+    }
+    result
+}
