@@ -16,16 +16,17 @@ use crate::{
     host_error::HostError,
     indexeddb::IndexedDb,
     logging,
-    offline::OfflineTransport,
     offload::InlineOffload,
-    request_bridge,
-    status::{HostStatus, RelayStatus, StatusReporter, StorageKind, StorageStatus},
+    online::OnlineListener,
+    peer_transport, request_bridge,
+    status::{HostStatus, OutboxStatus, RelayStatus, StatusReporter, StorageKind, StorageStatus},
     tasks::BrowserTasks,
     watched_store::WatchedStore,
 };
 use warren::{
     api::{self, Origin},
     homeserver::{Homeserver, Options, identity},
+    p2p::network::{Network, NetworkOptions},
     ports::{Environment, Store},
     storage::{memory::MemoryStore, tables::SCHEMA_VERSION},
 };
@@ -56,11 +57,13 @@ fn default_log_level() -> String {
 #[wasm_bindgen]
 pub struct Host {
     homeserver: Rc<Homeserver>,
+    network: Network,
     tasks: BrowserTasks,
     status: StatusReporter,
     database: Option<Rc<IndexedDb>>,
     stop: RefCell<Option<oneshot::Sender<()>>>,
     stopped: Shared<oneshot::Receiver<()>>,
+    online: RefCell<Option<OnlineListener>>,
 }
 
 #[wasm_bindgen]
@@ -103,7 +106,9 @@ impl Host {
     /// Ends everything; what was acknowledged is kept. Requests under way are rejected.
     pub async fn stop(&self) {
         self.stop.take();
+        self.online.take();
         self.status.stop();
+        self.network.stop();
         self.tasks.stop();
         if let Some(database) = &self.database {
             database.close();
@@ -114,34 +119,79 @@ impl Host {
 impl Host {
     async fn start_with(config: Config, on_status: js_sys::Function) -> Result<Self, HostError> {
         let (store, database) = open_store(&config).await?;
+        let started = Self::start_on(store, database.clone(), config, on_status).await;
+        if let (Err(_), Some(database)) = (&started, database) {
+            database.close();
+        }
+        started
+    }
+
+    async fn start_on(
+        store: Rc<dyn Store>,
+        database: Option<Rc<IndexedDb>>,
+        config: Config,
+        on_status: js_sys::Function,
+    ) -> Result<Self, HostError> {
         let entropy = Rc::new(BrowserEntropy);
-        let identity = identity::load_or_create(store.clone(), &*entropy, &config.server_name_suffix).await?;
-        let status = StatusReporter::new(
-            HostStatus {
-                server_name: identity.server_name().to_string(),
-                peer_id: String::new(),
-                storage: StorageStatus { kind: config.storage, error: None },
-                relay: RelayStatus::default(),
-                addresses: Vec::new(),
-                peers: Vec::new(),
-                outbox: Vec::new(),
-            },
-            on_status,
-        );
+        let clock = Rc::new(BrowserClock);
         let tasks = BrowserTasks::default();
+        let identity = Rc::new(identity::load_or_create(store.clone(), &*entropy, &config.server_name_suffix).await?);
+        let network = peer_transport::prepare(NetworkOptions {
+            identity: identity.clone(),
+            relays: config.relays,
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            tasks: Rc::new(tasks.clone()),
+        });
+        let first = HostStatus {
+            server_name: identity.server_name().to_string(),
+            peer_id: network.status().peer_id.to_string(),
+            storage: StorageStatus { kind: config.storage, error: None },
+            relay: RelayStatus::default(),
+            addresses: Vec::new(),
+            peers: Vec::new(),
+            outbox: Vec::new(),
+        };
+        let status = StatusReporter::new(first, on_status);
         let environment = Environment {
             store: Rc::new(WatchedStore { store, status: status.clone() }),
-            transport: Rc::new(OfflineTransport),
-            clock: Rc::new(BrowserClock),
+            transport: Rc::new(network.clone()),
+            clock,
             entropy,
             tasks: Rc::new(tasks.clone()),
             offload: Rc::new(InlineOffload),
         };
-        let homeserver = Homeserver::start(environment, Rc::new(identity), Options::default()).await?;
-        tracing::info!(server_name = %homeserver.server_name(), relays = ?config.relays, "started");
+        let homeserver = Homeserver::start(environment, identity, Options::default()).await.inspect_err(|_| {
+            status.stop();
+            tasks.stop();
+        })?;
+        report_outbox(&homeserver, &status);
+        peer_transport::run(&network, &homeserver, &status);
+        tracing::info!(server_name = %homeserver.server_name(), "started");
         let (stop, stopped) = oneshot::channel();
-        Ok(Self { homeserver, tasks, status, database, stop: RefCell::new(Some(stop)), stopped: stopped.shared() })
+        let (stop, stopped) = (RefCell::new(Some(stop)), stopped.shared());
+        let nudged = network.clone();
+        let online = RefCell::new(Some(OnlineListener::new(move || nudged.nudge())));
+        Ok(Self { homeserver, network, tasks, status, database, stop, stopped, online })
     }
+}
+
+fn report_outbox(homeserver: &Rc<Homeserver>, status: &StatusReporter) {
+    let reporter = status.clone();
+    let server = Rc::downgrade(homeserver);
+    let report = move || {
+        let Some(server) = server.upgrade() else { return };
+        let rows = server.outbox().into_iter().map(|row| OutboxStatus {
+            destination: row.destination.to_string(),
+            waiting: row.waiting,
+            retry_at_ms: row.retry_at_ms,
+            error: row.error,
+        });
+        let outbox = rows.collect();
+        reporter.update(|status| status.outbox = outbox);
+    };
+    report();
+    homeserver.on_outbox_change(Box::new(report));
 }
 
 fn parse(config: &JsValue) -> Result<Config, HostError> {

@@ -6,11 +6,13 @@ mod host;
 mod host_error;
 pub mod indexeddb;
 mod logging;
-mod offline;
 mod offload;
+mod online;
+mod peer_transport;
 mod request_bridge;
 mod status;
 mod tasks;
 mod watched_store;
+mod websocket;
 
 pub use host::Host;

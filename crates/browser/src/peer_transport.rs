@@ -1,0 +1,83 @@
+//! The network of a tab: libp2p on WebSockets, and what the page is told of it.
+use std::rc::Rc;
+
+use futures::FutureExt;
+use libp2p::{
+    Transport,
+    core::{muxing::StreamMuxerBox, upgrade::Version},
+    identity::Keypair,
+    noise, swarm,
+};
+
+use crate::{
+    status::{HostStatus, PathKind, PeerStatus, RelayState, RelayStatus, StatusReporter},
+    websocket::WebSocketTransport,
+};
+use warren::{
+    api::{self, Origin},
+    homeserver::Homeserver,
+    p2p::{
+        connections::Path,
+        network::{
+            self, BaseTransport, Network, NetworkEvent, NetworkOptions, NetworkStatus, PeerHandler, yamux_config,
+        },
+    },
+};
+
+/// A network that nothing runs yet.
+pub fn prepare(options: NetworkOptions) -> Network {
+    let keypair = Keypair::ed25519_from_bytes(options.identity.seed()).expect("any 32 bytes are an ed25519 secret");
+    let base: BaseTransport = WebSocketTransport
+        .upgrade(Version::V1)
+        .authenticate(noise::Config::new(&keypair).expect("an ed25519 key signs noise's key"))
+        .multiplex(yamux_config())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+        .boxed();
+    Network::new(options, base, swarm::Config::with_wasm_executor())
+}
+
+/// Dials the relays, answers peers with `homeserver`, and keeps `status` true.
+pub fn run(network: &Network, homeserver: &Rc<Homeserver>, status: &StatusReporter) {
+    let answering = homeserver.clone();
+    let handler: PeerHandler = Rc::new(move |key, request| {
+        let homeserver = answering.clone();
+        async move { api::handle(&homeserver, request, Origin::Peer(key)).await }.boxed_local()
+    });
+    let (observed, homeserver, reporter) = (network.clone(), homeserver.clone(), status.clone());
+    let observer = move |event| match event {
+        NetworkEvent::PeerConnected(server) => homeserver.peer_connected(server),
+        NetworkEvent::Changed => reporter.update(|status| apply(&observed.status(), status)),
+    };
+    network.run(handler, Rc::new(observer));
+    status.update(|status| apply(&network.status(), status));
+}
+
+fn apply(network: &NetworkStatus, status: &mut HostStatus) {
+    status.relay = relay(&network.relays);
+    status.addresses = network.addresses.iter().map(ToString::to_string).collect();
+    let peer = |peer: &network::PeerStatus| PeerStatus { server_name: peer.server.to_string(), path: path(peer.path) };
+    status.peers = network.peers.iter().map(peer).collect();
+}
+
+/// The best of the relays stands for all.
+fn relay(relays: &[network::RelayStatus]) -> RelayStatus {
+    let rank = |relay: &&network::RelayStatus| match relay.state {
+        network::RelayState::Ready { .. } => 0,
+        network::RelayState::Connecting => 1,
+        network::RelayState::Offline { .. } => 2,
+    };
+    let Some(best) = relays.iter().min_by_key(rank) else { return RelayStatus::default() };
+    let (state, error) = match &best.state {
+        network::RelayState::Ready { .. } => (RelayState::Connected, None),
+        network::RelayState::Connecting => (RelayState::Connecting, None),
+        network::RelayState::Offline { reason } => (RelayState::Offline, Some(reason.clone())),
+    };
+    RelayStatus { state, address: Some(best.address.to_string()), error }
+}
+
+fn path(path: Path) -> PathKind {
+    match path {
+        // Nothing but relays can be dialed directly from a tab yet, and servers on their relay's own address.
+        Path::Relay | Path::Direct => PathKind::Relay,
+    }
+}
