@@ -73,6 +73,8 @@ pub struct Homeserver {
     pub(crate) client_txns: ClientTxns,
     /// Held from reading to committing by whoever changes accounts, devices, profiles or account data.
     pub(crate) accounts_lock: Mutex<()>,
+    /// Held while rooms are told of a new profile, so that the newest is the last they hear of.
+    pub(crate) telling_rooms: Mutex<()>,
     /// Held while a room is created, so that a repeated request sees what the first made.
     pub(crate) creating: Mutex<()>,
     /// Held while a room is joined through a peer.
@@ -101,6 +103,7 @@ impl Homeserver {
             password_failures: PasswordFailures::default(),
             client_txns: ClientTxns::default(),
             accounts_lock: Mutex::default(),
+            telling_rooms: Mutex::default(),
             creating: Mutex::default(),
             joining: Mutex::default(),
             environment,

@@ -1,17 +1,11 @@
-//! Transaction ids of clients: a request that is repeated, even while the first is under way, gets the first's answer.
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-    future::poll_fn,
-    rc::Rc,
-    task::{Poll, Waker},
-};
+//! What clients' transactions were answered: found again by a repetition, and forgotten after a while.
+use std::{cell::Cell, rc::Rc};
 
 use multibase::Base;
-use ruma::{OwnedDeviceId, OwnedUserId, TransactionId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use sha2::{Digest, Sha256};
 
-use super::{Homeserver, sessions::Session};
+use super::Homeserver;
 use crate::{
     ports::{Batch, StoreError},
     storage::tables::{ClientTxnRow, ClientTxns as Table},
@@ -26,91 +20,39 @@ const CLIENT_TXN_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// After how many transactions those of the device at hand are pruned.
 const PRUNE_EVERY: u64 = 250;
 
-type Key = (OwnedUserId, OwnedDeviceId, String);
+pub type Key = (OwnedUserId, OwnedDeviceId, String);
 
-/// The transactions under way, with whoever waits for each.
-#[derive(Clone, Default)]
+/// Counts what was recorded since the start, to know when to prune.
+#[derive(Default)]
 pub struct ClientTxns {
-    under_way: Rc<RefCell<BTreeMap<Key, Vec<Waker>>>>,
-    begun: Rc<Cell<u64>>,
+    recorded: Cell<u64>,
 }
 
-/// What a transaction id turned out to be.
-pub enum Begun {
-    /// It was answered before: with this event id or room id.
-    Repeated(String),
-    /// It is new, and nobody else is at it until the value is dropped.
-    New(ClientTxn),
-}
-
-/// A transaction under way. Dropping it lets a repetition try again, or find what `record` wrote.
-pub struct ClientTxn {
-    key: Key,
-    under_way: ClientTxns,
-}
-
-/// Begins the transaction `txn_id` of a device at an endpoint. `endpoint` tells apart requests that may carry the same id:
-/// its path without the id.
-pub async fn begin(
-    homeserver: &Rc<Homeserver>,
-    session: &Session,
-    endpoint: &str,
-    txn_id: &TransactionId,
-) -> Result<Begun, StoreError> {
+/// The key of a transaction. `scope` tells apart requests that may carry the same id: the path without the id.
+pub fn key(user_id: &UserId, device_id: &DeviceId, scope: &str, txn_id: &str) -> Key {
     // Of bounded length, however long an id the client chose.
-    let digest = Base::Base64Url.encode(Sha256::digest(format!("{endpoint}\n{txn_id}")));
-    let key = (session.user_id.clone(), session.device_id.clone(), digest);
-    let txn = homeserver.client_txns.claim(key).await;
-    if let Some(row) = homeserver.database.get::<Table>(&txn.key).await? {
-        return Ok(Begun::Repeated(row.answer));
-    }
-    let txns = &homeserver.client_txns;
-    txns.begun.set(txns.begun.get() + 1);
-    if txns.begun.get().is_multiple_of(PRUNE_EVERY) {
-        prune_later(homeserver, session);
-    }
-    Ok(Begun::New(txn))
+    let digest = Base::Base64Url.encode(Sha256::digest(format!("{scope}\n{txn_id}")));
+    (user_id.to_owned(), device_id.to_owned(), digest)
 }
 
-impl ClientTxn {
-    /// Notes the answer in the batch that makes it true.
-    pub fn record(&self, batch: &mut Batch, answer: &str, now_ms: u64) {
-        batch.put::<Table>(&self.key, &ClientTxnRow { answer: answer.to_owned(), at_ms: now_ms });
-    }
+/// What the transaction was answered before: an event id or room id. Asked under the lock under which `record` is called.
+pub async fn answer(homeserver: &Homeserver, key: &Key) -> Result<Option<String>, StoreError> {
+    Ok(homeserver.database.get::<Table>(key).await?.map(|row| row.answer))
 }
 
-impl Drop for ClientTxn {
-    fn drop(&mut self) {
-        let waiting = self.under_way.under_way.borrow_mut().remove(&self.key);
-        waiting.into_iter().flatten().for_each(Waker::wake);
+/// Notes the answer in the batch that makes it true.
+pub fn record(homeserver: &Rc<Homeserver>, batch: &mut Batch, key: &Key, answer: impl ToString) {
+    let at_ms = homeserver.environment.clock.now_ms();
+    batch.put::<Table>(key, &ClientTxnRow { answer: answer.to_string(), at_ms });
+    let recorded = &homeserver.client_txns.recorded;
+    recorded.set(recorded.get() + 1);
+    if recorded.get().is_multiple_of(PRUNE_EVERY) {
+        prune_later(homeserver, (key.0.clone(), key.1.clone()));
     }
 }
 
-impl ClientTxns {
-    async fn claim(&self, key: Key) -> ClientTxn {
-        poll_fn(|context| {
-            let mut under_way = self.under_way.borrow_mut();
-            match under_way.get_mut(&key) {
-                Some(waiting) => {
-                    if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-                        waiting.push(context.waker().clone());
-                    }
-                    Poll::Pending
-                }
-                None => {
-                    under_way.insert(key.clone(), Vec::new());
-                    Poll::Ready(())
-                }
-            }
-        })
-        .await;
-        ClientTxn { key, under_way: self.clone() }
-    }
-}
-
-fn prune_later(homeserver: &Rc<Homeserver>, session: &Session) {
+fn prune_later(homeserver: &Rc<Homeserver>, device: (OwnedUserId, OwnedDeviceId)) {
     let weak = Rc::downgrade(homeserver);
-    let device = (session.user_id.clone(), session.device_id.clone());
     homeserver.environment.tasks.spawn(Box::pin(async move {
         if let Some(homeserver) = weak.upgrade()
             && let Err(error) = prune(&homeserver, &device).await

@@ -1,14 +1,16 @@
 //! Profiles: what users say of themselves, and how their rooms learn of it.
 use std::{collections::BTreeMap, rc::Rc};
 
-use ruma::{MxcUri, OwnedRoomId, UserId, events::room::member::MembershipState};
+use ruma::{
+    MxcUri, OwnedUserId, UserId, api::federation::query::get_profile_information, events::room::member::MembershipState,
+};
 use serde_json::Value;
 use thiserror::Error;
 
-use super::Homeserver;
+use super::{Homeserver, peers::PeerError, rooms::membership};
 use crate::{
-    ports::{Batch, StoreError},
-    storage::tables::{Memberships, Users},
+    ports::{Batch, Lane, StoreError},
+    storage::tables::{RoomMembers, Rooms, Users},
 };
 
 /// The most bytes a whole profile may have as JSON (client-server API, "Profiles").
@@ -43,6 +45,8 @@ pub enum ProfileError {
     #[error("a profile has at most {PROFILE_MAX_BYTES} bytes")]
     TooLarge,
     #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 
@@ -68,9 +72,38 @@ pub async fn local(homeserver: &Homeserver, user_id: &UserId) -> Result<Profile,
     Ok(row.profile)
 }
 
-/// The profile of a user of another server.
-async fn remote(_homeserver: &Rc<Homeserver>, _user_id: &UserId) -> Result<Profile, ProfileError> {
-    Err(ProfileError::NoUser)
+/// The profile of a user of another server: what that server says, or while it is away what a room we share shows.
+async fn remote(homeserver: &Rc<Homeserver>, user_id: &UserId) -> Result<Profile, ProfileError> {
+    let request = get_profile_information::v1::Request::new(user_id.to_owned());
+    match homeserver.ask(&user_id.server_name().to_owned(), Lane::Queries, request).await {
+        Ok(response) => checked(response.data.into_iter().collect()),
+        Err(PeerError::Refused { status: 404, .. }) => Err(ProfileError::NoUser),
+        Err(error) => match in_rooms(homeserver, user_id).await? {
+            Some(profile) => Ok(profile),
+            None => Err(error.into()),
+        },
+    }
+}
+
+/// Another server's word, unless it is too large to pass on.
+fn checked(profile: Profile) -> Result<Profile, ProfileError> {
+    if size_of(&profile) >= PROFILE_MAX_BYTES { Err(ProfileError::TooLarge) } else { Ok(profile) }
+}
+
+/// Display name and avatar of a user as a room shows them in which the user is joined.
+async fn in_rooms(homeserver: &Homeserver, user_id: &UserId) -> Result<Option<Profile>, StoreError> {
+    let rooms = homeserver.database.scan_all::<Rooms, _>(&()).await?;
+    let keys: Vec<_> = rooms.into_iter().map(|(_, room)| (room.num, user_id.to_owned())).collect();
+    let members = homeserver.database.get_many::<RoomMembers>(&keys).await?;
+    let joined = members.into_iter().flatten().find(|member| member.membership == MembershipState::Join);
+    Ok(joined.map(|member| {
+        let fields = [("displayname", member.displayname), ("avatar_url", member.avatar_url)];
+        fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect()
+    }))
+}
+
+fn size_of(profile: &Profile) -> usize {
+    serde_json::to_vec(profile).expect("a map of JSON values").len()
 }
 
 /// Sets a field of a local user's profile. An empty display name or avatar is none.
@@ -135,19 +168,26 @@ async fn change(
     if before == value {
         return Ok(());
     }
-    if serde_json::to_vec(&row.profile).expect("a map of JSON values").len() >= PROFILE_MAX_BYTES {
+    if size_of(&row.profile) >= PROFILE_MAX_BYTES {
         return Err(ProfileError::TooLarge);
     }
     let mut batch = Batch::strict();
     batch.put::<Users>(&key, &row);
     homeserver.database.commit(batch).await?;
     drop(accounts);
+    if ROOM_FIELDS.contains(&name) {
+        tell_rooms(homeserver, key);
+    }
     Ok(())
 }
 
-/// The rooms a local user is joined to.
-pub async fn joined_rooms(homeserver: &Homeserver, user_id: &UserId) -> Result<Vec<OwnedRoomId>, StoreError> {
-    let rows = homeserver.database.scan_all::<Memberships, _>(&user_id.to_owned()).await?;
-    let joined = rows.into_iter().filter(|(_, row)| row.membership == MembershipState::Join);
-    Ok(joined.map(|((_, room_id), _)| room_id).collect())
+/// Repeats display name and avatar in the rooms the user is in, in the background: there may be many.
+fn tell_rooms(homeserver: &Rc<Homeserver>, user_id: OwnedUserId) {
+    let server = homeserver.clone();
+    homeserver.environment.tasks.spawn(Box::pin(async move {
+        let _telling = server.telling_rooms.lock().await;
+        if let Err(error) = membership::update_member_profile(&server, &user_id).await {
+            tracing::warn!(%user_id, %error, "rooms were not told of a new profile");
+        }
+    }));
 }

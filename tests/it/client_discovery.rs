@@ -1,5 +1,6 @@
 //! Versions and capabilities, and what the router does with requests nobody serves.
 use serde_json::json;
+use warren::homeserver::Options;
 
 use crate::harness::{TestServer, request};
 
@@ -34,4 +35,30 @@ fn browsers_may_ask_from_anywhere() {
         assert!(answer.headers["access-control-allow-methods"].to_str().unwrap().contains("PUT"));
     }
     assert_eq!(server.send(request("OPTIONS", "/_matrix/client/v3/sync", None, "")).status, 200);
+}
+
+#[test]
+fn capabilities_say_what_is_so() {
+    let server = TestServer::new();
+    let alice = server.register("alice");
+    let path = "/_matrix/client/v3/capabilities";
+    let capabilities = server.get(path, &alice.token).ok()["capabilities"].take();
+    let rooms = json!({ "default": "12", "available": { "10": "stable", "11": "stable", "12": "stable" } });
+    assert_eq!(capabilities["m.room_versions"], rooms);
+    assert_eq!(capabilities["m.change_password"], json!({ "enabled": false }));
+    assert_eq!(capabilities["m.3pid_changes"], json!({ "enabled": false }));
+    assert_eq!(capabilities["m.get_login_token"], json!({ "enabled": true }));
+    assert_eq!(capabilities["m.profile_fields"], json!({ "enabled": true }));
+    server.send(request("GET", path, None, "")).is_error(401, "M_MISSING_TOKEN");
+}
+
+#[test]
+fn where_the_homeserver_is_depends_on_the_shell() {
+    let here = |options| {
+        let server = TestServer::with(Default::default(), options);
+        server.send(request("GET", "/.well-known/matrix/client", None, ""))
+    };
+    here(Options::default()).is_error(404, "M_NOT_FOUND");
+    let options = Options { client_base_url: Some("https://example.org".to_owned()) };
+    assert_eq!(here(options).ok(), json!({ "m.homeserver": { "base_url": "https://example.org" } }));
 }

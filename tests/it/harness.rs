@@ -90,6 +90,10 @@ impl TestServer {
 
     /// A homeserver on a disk that may hold a profile already, as after a restart.
     pub fn on(disk: MemoryDisk) -> Self {
+        Self::with(disk, Options::default())
+    }
+
+    pub fn with(disk: MemoryDisk, options: Options) -> Self {
         let mut pool = LocalPool::new();
         let clock = FakeClock::new();
         let transport = Rc::new(NobodyThere::default());
@@ -104,7 +108,7 @@ impl TestServer {
         let homeserver = pool.run_until(async {
             let identity =
                 identity::load_or_create(environment.store.clone(), &*environment.entropy, DEFAULT_SUFFIX).await;
-            Homeserver::start(environment, Rc::new(identity.unwrap()), Options::default()).await.unwrap()
+            Homeserver::start(environment, Rc::new(identity.unwrap()), options).await.unwrap()
         });
         Self { homeserver, clock, transport, disk, pool: RefCell::new(pool) }
     }

@@ -2,5 +2,12 @@
 mod harness;
 
 mod client_account;
+mod client_config;
+mod client_device;
 mod client_discovery;
+mod client_filter;
+mod client_profile;
+mod client_push;
 mod client_session;
+mod client_tag;
+mod client_warren;

@@ -66,6 +66,7 @@ impl From<ProfileError> for ApiError {
             ProfileError::FieldNameTooLong => Self::new(StatusCode::BAD_REQUEST, ErrorKind::KeyTooLarge, message),
             ProfileError::DisplaynameTooLong => Self::too_large(message),
             ProfileError::TooLarge => Self::new(StatusCode::BAD_REQUEST, ErrorKind::ProfileTooLarge, message),
+            ProfileError::Peer(error) => error.into(),
             ProfileError::Store(error) => error.into(),
         }
     }

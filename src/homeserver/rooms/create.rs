@@ -17,9 +17,9 @@ use crate::{
         room::preset::{self, CreateRequest, PresetError},
         room_version::{self, UnsupportedRoomVersion},
     },
-    homeserver::Homeserver,
+    homeserver::{Homeserver, client_txns},
     ports::StoreError,
-    storage::tables::{AliasRow, Aliases, ClientTxnRow, ClientTxns, PublishedRooms},
+    storage::tables::{AliasRow, Aliases, PublishedRooms},
 };
 
 /// The most users one request may invite.
@@ -69,12 +69,12 @@ pub async fn create(
     if request.invite.len() > CREATE_INVITES_MAX {
         return Err(CreateError::TooManyInvites);
     }
-    let txn_key = request_id.map(|id| (request.creator.clone(), id.device_id, format!("createRoom/{}", id.id)));
+    let txn_key = request_id.map(|id| client_txns::key(&request.creator, &id.device_id, "createRoom", &id.id));
     // One room at a time, so that a repeated request or a contested alias sees the first.
     let _creating = server.creating.lock().await;
     if let Some(key) = &txn_key
-        && let Some(row) = server.database.get::<ClientTxns>(key).await?
-        && let Ok(room_id) = row.answer.try_into()
+        && let Some(answer) = client_txns::answer(server, key).await?
+        && let Ok(room_id) = answer.try_into()
     {
         return Ok(room_id);
     }
@@ -107,8 +107,7 @@ pub async fn create(
         append.batch.put::<PublishedRooms>(&room_id, &());
     }
     if let Some(key) = &txn_key {
-        let at_ms = server.environment.clock.now_ms();
-        append.batch.put::<ClientTxns>(key, &ClientTxnRow { answer: room_id.to_string(), at_ms });
+        client_txns::record(server, &mut append.batch, key, &room_id);
     }
     append.commit().await?;
     drop(_creating);

@@ -10,9 +10,8 @@ use super::{
 };
 use crate::{
     domain::event::draft::Draft,
-    homeserver::Homeserver,
+    homeserver::{Homeserver, client_txns},
     ports::StoreError,
-    storage::tables::{ClientTxnRow, ClientTxns},
 };
 
 #[derive(Debug, Error)]
@@ -44,8 +43,8 @@ pub struct ClientTxn {
 }
 
 impl ClientTxn {
-    fn key(&self, user: &OwnedUserId) -> (OwnedUserId, OwnedDeviceId, String) {
-        (user.clone(), self.device_id.clone(), format!("{}/{}", self.scope, self.txn_id))
+    fn key(&self, user: &OwnedUserId) -> client_txns::Key {
+        client_txns::key(user, &self.device_id, &self.scope, &self.txn_id)
     }
 }
 
@@ -70,8 +69,8 @@ pub async fn send(
     // Looked up under the lock: of two identical requests at once the second finds the first's event.
     let key = txn.as_ref().map(|txn| txn.key(&message.sender));
     if let Some(key) = &key
-        && let Some(row) = server.database.get::<ClientTxns>(key).await?
-        && let Ok(event_id) = row.answer.try_into()
+        && let Some(answer) = client_txns::answer(server, key).await?
+        && let Ok(event_id) = answer.try_into()
     {
         return Ok(event_id);
     }
@@ -87,8 +86,7 @@ pub async fn send(
     let draft = Draft { room_id: Some(room.id.clone()), sender, kind, state_key, content, redacts };
     let pdu = append.draft(draft, txn.map(|txn| (txn.device_id, txn.txn_id))).await?;
     if let Some(key) = &key {
-        let at_ms = server.environment.clock.now_ms();
-        append.batch.put::<ClientTxns>(key, &ClientTxnRow { answer: pdu.event_id.to_string(), at_ms });
+        client_txns::record(server, &mut append.batch, key, &pdu.event_id);
     }
     append.commit().await?;
     Ok(pdu.event_id.clone())
