@@ -11,3 +11,4 @@ mod client_push;
 mod client_session;
 mod client_tag;
 mod client_warren;
+mod spec_coverage;

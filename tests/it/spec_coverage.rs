@@ -1,0 +1,50 @@
+//! `docs/spec-coverage.md` says what is served, by what, and what proves it: no more and no less than is true.
+use std::{collections::BTreeSet, fs};
+
+use warren::api;
+
+/// What stands in place of a test where there is none.
+const NONE_YET: &str = "none yet";
+
+struct Row {
+    /// Method, path and handler, as the document has them.
+    operation: String,
+    test: String,
+}
+
+fn rows() -> Vec<Row> {
+    let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/spec-coverage.md")).unwrap();
+    let tables = document.lines().filter(|line| line.starts_with("| `"));
+    tables
+        .map(|line| {
+            let cells: Vec<&str> =
+                line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            let [operation, handler, test] = cells[..] else { panic!("three cells make a row: {line}") };
+            Row { operation: format!("{operation} | {handler}"), test: test.to_owned() }
+        })
+        .collect()
+}
+
+#[test]
+fn the_table_lists_what_is_routed() {
+    let routed = |operation: api::Operation| format!("{} {} | {}", operation.method, operation.path, operation.handler);
+    let routed: BTreeSet<String> = api::operations().into_iter().map(routed).collect();
+    let listed: BTreeSet<String> = rows().into_iter().map(|row| row.operation).collect();
+    assert_eq!(rows().len(), listed.len(), "an operation is listed twice");
+    let missing: Vec<&String> = routed.difference(&listed).collect();
+    let stale: Vec<&String> = listed.difference(&routed).collect();
+    assert!(
+        missing.is_empty() && stale.is_empty(),
+        "docs/spec-coverage.md needs rows (endpoint, handler, test) for: {missing:#?}\nand lists what is not routed: {stale:#?}"
+    );
+}
+
+#[test]
+fn the_tests_it_names_are_there() {
+    for row in rows().iter().filter(|row| row.test != NONE_YET) {
+        let (module, name) = row.test.split_once("::").expect("a test is module::name");
+        let path = format!("{}/tests/it/{module}.rs", env!("CARGO_MANIFEST_DIR"));
+        let source = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(source.contains(&format!("fn {name}()")), "{} is not there", row.test);
+    }
+}
