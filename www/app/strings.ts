@@ -303,9 +303,15 @@ export const strings = {
     offline: "You are offline. Everything here is saved; messages go out when the connection returns.",
     peers: (n: number) =>
       n === 0 ? "Online, no peers connected" : n === 1 ? "1 peer connected" : `${n} peers connected`,
-    nothingWaits: "nothing waits to be sent",
+    nothingWaits: "all sent",
     waits: (n: number, names: string) => `${n === 1 ? "1 message waits" : `${n} messages wait`} for ${names}`,
-    memory: "Nothing is kept: this window has no storage. Closing or reloading the tab loses everything.",
+    memory: {
+      private: "This is a private window: closing or reloading this tab loses everything in it.",
+      blocked: "This browser refuses storage to the page: closing or reloading this tab loses everything in it.",
+      full: "This browser’s storage is full, so nothing is kept: closing or reloading this tab loses everything in it.",
+      unknown: "Nothing is kept here: closing or reloading this tab loses everything in it.",
+    },
+    outdated: "A newer version of this page is ready.",
     full: "This browser’s storage is full. New messages cannot be saved until there is space.",
     fenced: "Another tab took over this profile. Reload this tab to go on.",
     storageFailed: "This browser’s storage failed. New messages may not be saved; reload the page.",

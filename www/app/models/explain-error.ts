@@ -41,6 +41,8 @@ export function explainError(error: unknown): string {
 function explainStatus(error: unknown, httpStatus: number | undefined, detail: string): string {
   const words = strings.problem;
   switch (httpStatus) {
+    case 403:
+      return words.forbidden;
     case 413:
       return words.tooLarge;
     case 502:

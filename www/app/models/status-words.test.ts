@@ -37,9 +37,9 @@ const peer = (serverName: string): HostStatus["peers"][number] => ({ serverName,
 
 describe("the line", () => {
   it("counts peers and says that nothing waits", () => {
-    expect(lineOf(view())).toBe("Online, no peers connected · nothing waits to be sent");
-    expect(lineOf(view({}, { peers: [peer("x")] }))).toBe("1 peer connected · nothing waits to be sent");
-    expect(lineOf(view({}, { peers: [peer("x"), peer("y")] }))).toBe("2 peers connected · nothing waits to be sent");
+    expect(lineOf(view())).toBe("Online, no peers connected · all sent");
+    expect(lineOf(view({}, { peers: [peer("x")] }))).toBe("1 peer connected · all sent");
+    expect(lineOf(view({}, { peers: [peer("x"), peer("y")] }))).toBe("2 peers connected · all sent");
   });
 
   it("says how much waits and for whom", () => {
@@ -47,7 +47,7 @@ describe("the line", () => {
     expect(lineOf(view({}, { outbox: [{ destination: BOB_SERVER, waiting: 1 }] }))).toContain("1 message waits for Bob");
     expect(lineOf(view({}, { outbox: waitingFor("unknown.example") }))).toContain("2 messages wait for others");
     expect(lineOf(view({}, { outbox: waitingFor(BOB_SERVER, "crowd.example") }))).toContain("4 messages wait for Bob, C and 3 others");
-    expect(lineOf(view({}, { outbox: [{ destination: BOB_SERVER, waiting: 0 }] }))).toContain("nothing waits");
+    expect(lineOf(view({}, { outbox: [{ destination: BOB_SERVER, waiting: 0 }] }))).toContain("all sent");
   });
 
   it("tells a relay that is gone from one that was never there", () => {
@@ -80,8 +80,12 @@ describe("the warning", () => {
   });
 
   it("says that a window keeps nothing", () => {
-    expect(statusWarning(view({}, { storage: { kind: "memory" } }), now)?.text).toBe(strings.status.memory);
-    expect(statusWarning(view({ homeserver: undefined, storage: { kind: "memory", reason: "private" } }), now)?.text).toBe(strings.status.memory);
+    expect(statusWarning(view({}, { storage: { kind: "memory" } }), now)?.text).toBe(strings.status.memory.unknown);
+    expect(statusWarning(view({ homeserver: undefined, storage: { kind: "memory", reason: "private" } }), now)?.text).toBe(strings.status.memory.private);
+  });
+
+  it("offers a newer version when nothing is wrong", () => {
+    expect(statusWarning(view({ outdated: true }), now)).toEqual({ tone: "away", text: strings.status.outdated, reload: true });
   });
 
   it("speaks of a restart for a while", () => {

@@ -56,7 +56,8 @@ export function statusWarning(view: HostView, nowMs: number): StatusWarning | un
   if (error === "failed") return { tone: "bad", text: words.storageFailed, reload: true };
   const restart = lastRestart(view);
   if (restart !== undefined && nowMs - restart < RESTART_NOTICE_MS) return { tone: "away", text: words.restarted, reload: false };
-  if (keptInMemory(view)) return { tone: "away", text: words.memory, reload: false };
+  if (keptInMemory(view)) return { tone: "away", text: words.memory[view.storage.reason ?? "unknown"], reload: false };
+  if (view.outdated) return { tone: "away", text: words.outdated, reload: true };
   return undefined;
 }
 

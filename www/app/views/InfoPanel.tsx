@@ -15,8 +15,8 @@ export function InfoPanel({ account, room, facts }: { account: Account; room: Ro
   const words = strings.info;
   const access = facts.access === "link" ? words.accessLink : facts.access === "invite" ? words.accessInvite : words.accessOther;
   return (
-    <aside className="panel" aria-label={words.title}>
-      <PaneHeader level={2} title={words.title} back={{ view: "room", roomId: facts.roomId }} backShown="close" />
+    <section className="panel" aria-label={words.title}>
+      <PaneHeader title={words.title} back={{ view: "room", roomId: facts.roomId }} backShown="close" />
       <div className="panel-body">
         {facts.mayRename && <Rename account={account} facts={facts} />}
         <dl className="facts">
@@ -33,7 +33,7 @@ export function InfoPanel({ account, room, facts }: { account: Account; room: Ro
         </dl>
         <Leave account={account} room={room} facts={facts} />
       </div>
-    </aside>
+    </section>
   );
 }
 

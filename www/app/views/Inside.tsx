@@ -24,11 +24,14 @@ export function Inside({ account }: { account: Account }) {
   const peopleAt = useCallback((server: string) => account.peopleAt(server), [account]);
   return (
     <div className={`shell showing-${shownPane(route)}`}>
-      <a className="skip-link" href="#main" onClick={skipToMain}>
-        {strings.general.skipToContent}
-      </a>
+      <header className="contents">
+        <a className="skip-link" href="#/" onClick={skipToMain}>
+          {strings.general.skipToContent}
+        </a>
+        <h1 className="unseen">{APP_NAME}</h1>
+      </header>
       <RoomListPane account={account} openRoomId={route.view === "room" ? route.roomId : undefined} />
-      {middle(route, account)}
+      <main className="contents">{middle(route, account)}</main>
       <StatusBar peopleAt={peopleAt} />
     </div>
   );
@@ -38,10 +41,10 @@ function middle(route: Route, account: Account): ReactNode {
   switch (route.view) {
     case "home":
       return (
-        <main className="main empty" id="main" tabIndex={-1}>
+        <section className="main empty">
           <Logo />
           <p>{strings.rooms.pick}</p>
-        </main>
+        </section>
       );
     case "room":
       return <RoomPane key={route.roomId} account={account} roomId={route.roomId} panel={route.panel} />;
@@ -72,5 +75,5 @@ function useTitle(account: Account): void {
 /** The fragment is the route, so the skip link moves the focus itself. */
 function skipToMain(event: React.MouseEvent): void {
   event.preventDefault();
-  document.getElementById("main")?.focus();
+  document.querySelector<HTMLElement>("main [data-pane-title]")?.focus();
 }

@@ -17,10 +17,10 @@ const SLOW_MS = 6_000;
 
 export function JoinRoom({ account, parsed }: { account: Account; parsed: ParsedJoinLink }) {
   return (
-    <main className="main page" id="main" tabIndex={-1}>
-      <PaneHeader level={1} title={strings.join.title} back={{ view: "home" }} backShown="close" />
+    <section className="main page">
+      <PaneHeader title={strings.join.title} back={{ view: "home" }} backShown="close" />
       <div className="page-body centred">{parsed.ok ? <JoinByLink account={account} link={parsed.link} /> : <Failure why={strings.join.problem[parsed.problem]} />}</div>
-    </main>
+    </section>
   );
 }
 

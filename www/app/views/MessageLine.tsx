@@ -19,7 +19,8 @@ export function MessageLine({ item, timeline, onDelete }: MessageLineProps) {
   const { own, first, last, sender, senderName } = item;
   const classes = ["message", own ? "own" : "other", first && "first", last && "last", item.sending === "failed" && "failed"];
   return (
-    <li className={classes.filter(Boolean).join(" ")}>
+    // Focusable so that a tap shows, where nothing can hover, what can be done.
+    <li className={classes.filter(Boolean).join(" ")} tabIndex={-1}>
       {!own && <span className="message-avatar">{last && <Avatar id={sender} name={senderName} />}</span>}
       <div className="bubble">
         <span className={first && !own ? `sender hue-${hueOf(sender)}` : "unseen"}>{own ? strings.room.ownMessage : senderName}</span>

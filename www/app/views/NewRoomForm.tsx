@@ -29,8 +29,8 @@ export function NewRoomForm({ account }: { account: Account }) {
     }
   };
   return (
-    <main className="main page" id="main" tabIndex={-1}>
-      <PaneHeader level={1} title={words.title} back={{ view: "home" }} backShown="close" />
+    <section className="main page">
+      <PaneHeader title={words.title} back={{ view: "home" }} backShown="close" />
       <form
         className="form page-body"
         onSubmit={(event) => {
@@ -62,7 +62,7 @@ export function NewRoomForm({ account }: { account: Account }) {
           {busy ? words.creating : words.create}
         </button>
       </form>
-    </main>
+    </section>
   );
 }
 

@@ -8,7 +8,6 @@ import type { NamedRoute } from "./use-route.ts";
 
 export interface PaneHeaderProps {
   title: string;
-  level: 1 | 2;
   back: NamedRoute;
   /** "narrow": the way back is shown where there is room for one pane only. "close": always, as a cross on wide screens. */
   backShown: "narrow" | "close";
@@ -16,17 +15,16 @@ export interface PaneHeaderProps {
   children?: ReactNode;
 }
 
-export function PaneHeader({ title, level, back, backShown, subtitle, children }: PaneHeaderProps) {
-  const Heading = level === 1 ? "h1" : "h2";
+export function PaneHeader({ title, back, backShown, subtitle, children }: PaneHeaderProps) {
   return (
     <header className="pane-header">
       <a className="icon-button narrow-only" href={formatRoute(back)} aria-label={strings.general.back}>
         <Icon name="back" />
       </a>
       <div className="pane-title">
-        <Heading tabIndex={-1} data-pane-title="">
+        <h2 tabIndex={-1} data-pane-title="">
           {title}
-        </Heading>
+        </h2>
         {subtitle !== undefined && <div className="pane-subtitle">{subtitle}</div>}
       </div>
       {children}

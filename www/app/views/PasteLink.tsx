@@ -16,8 +16,8 @@ export function PasteLink() {
     else setProblem(strings.join.problem[parsed.problem]);
   };
   return (
-    <main className="main page" id="main" tabIndex={-1}>
-      <PaneHeader level={1} title={words.title} back={{ view: "home" }} backShown="close" />
+    <section className="main page">
+      <PaneHeader title={words.title} back={{ view: "home" }} backShown="close" />
       <form
         className="form page-body"
         onSubmit={(event) => {
@@ -50,6 +50,6 @@ export function PasteLink() {
           {words.open}
         </button>
       </form>
-    </main>
+    </section>
   );
 }

@@ -38,8 +38,8 @@ export function PeoplePanel({ account, room, facts }: { account: Account; room: 
     { title: strings.people.banned, people: people.filter((person) => person.membership === "ban") },
   ];
   return (
-    <aside className="panel" aria-label={strings.people.title}>
-      <PaneHeader level={2} title={strings.people.title} back={{ view: "room", roomId: facts.roomId }} backShown="close" />
+    <section className="panel" aria-label={strings.people.title}>
+      <PaneHeader title={strings.people.title} back={{ view: "room", roomId: facts.roomId }} backShown="close" />
       <div className="panel-body">
         {facts.mayInvite && (
           <a className="button wide" href={formatRoute({ view: "room", roomId: facts.roomId, panel: "share" })}>
@@ -62,7 +62,7 @@ export function PeoplePanel({ account, room, facts }: { account: Account; room: 
                     <PersonRow
                       key={person.userId}
                       person={person}
-                      connected={connected.has(person.server)}
+                      connected={!person.own && connected.has(person.server)}
                       onRemove={() => setAction({ kind: "remove", person })}
                       onBan={() => setAction({ kind: "ban", person })}
                       onUnban={() => unban(person)}
@@ -74,7 +74,7 @@ export function PeoplePanel({ account, room, facts }: { account: Account; room: 
         )}
       </div>
       {action && <ActionDialog model={model} action={action} onClose={() => setAction(undefined)} />}
-    </aside>
+    </section>
   );
 }
 

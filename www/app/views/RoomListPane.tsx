@@ -146,7 +146,7 @@ function NoRooms() {
 function OwnRow({ account }: { account: Account }) {
   const name = useReadable(account.displayName);
   return (
-    <a className="own-row" href={formatRoute({ view: "settings" })} aria-label={`${name}: ${strings.rooms.settings}`}>
+    <a className="own-row" href={formatRoute({ view: "settings" })}>
       <Avatar id={account.userId} name={name} />
       <span className="own-name">{name}</span>
       <span className="own-hint">{strings.rooms.settings}</span>

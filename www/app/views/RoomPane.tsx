@@ -34,8 +34,8 @@ export function RoomPane({ account, roomId, panel }: RoomPaneProps) {
   const invite = invites.find((row) => row.roomId === roomId);
   if (room && membership === KnownMembership.Join) return <OpenRoom account={account} room={room} panel={panel} />;
   return (
-    <main className="main page" id="main" tabIndex={-1}>
-      <PaneHeader level={1} title={invite?.name ?? strings.rooms.title} back={{ view: "home" }} backShown="close" />
+    <section className="main page">
+      <PaneHeader title={invite?.name ?? strings.rooms.title} back={{ view: "home" }} backShown="close" />
       <div className="page-body centred">
         {invite ? (
           <ul className="room-list">
@@ -53,7 +53,7 @@ export function RoomPane({ account, roomId, panel }: RoomPaneProps) {
           </>
         )}
       </div>
-    </main>
+    </section>
   );
 }
 
@@ -64,11 +64,11 @@ function OpenRoom({ account, room, panel }: { account: Account; room: Room; pane
   const drafts = useMemo(() => new Drafts(keptInTab, profile), [keptInTab, profile]);
   return (
     <>
-      <main className="main" id="main" tabIndex={-1}>
+      <section className="main">
         <RoomHeader facts={facts} panel={panel} />
         <Timeline account={account} room={room} timeline={timeline} arriving={facts.arriving} />
         <Composer account={account} facts={facts} timeline={timeline} drafts={drafts} />
-      </main>
+      </section>
       {panel === "people" && <PeoplePanel account={account} room={room} facts={facts} />}
       {panel === "share" && <SharePanel account={account} room={room} facts={facts} />}
       {panel === "info" && <InfoPanel account={account} room={room} facts={facts} />}
@@ -85,7 +85,7 @@ const PANEL_BUTTONS: { panel: RoomPanel; icon: IconName; label: string }[] = [
 function RoomHeader({ facts, panel }: { facts: RoomFacts; panel: RoomPanel | undefined }) {
   const { roomId, name, people, topic } = facts;
   return (
-    <PaneHeader level={1} title={name} back={{ view: "home" }} backShown="narrow" subtitle={topic || strings.room.peopleCount(people)}>
+    <PaneHeader title={name} back={{ view: "home" }} backShown="narrow" subtitle={topic || strings.room.peopleCount(people)}>
       {PANEL_BUTTONS.map((button) => (
         <a
           key={button.panel}

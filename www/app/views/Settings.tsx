@@ -15,8 +15,8 @@ import { useReadable } from "./use-readable.ts";
 export function Settings({ account }: { account: Account }) {
   const words = strings.settings;
   return (
-    <main className="main page" id="main" tabIndex={-1}>
-      <PaneHeader level={1} title={words.title} back={{ view: "home" }} backShown="close" />
+    <section className="main page">
+      <PaneHeader title={words.title} back={{ view: "home" }} backShown="close" />
       <div className="page-body">
         <NameForm account={account} />
         <section aria-labelledby="user-id-title">
@@ -28,7 +28,7 @@ export function Settings({ account }: { account: Account }) {
         <ThemeChoice />
         <OtherApps account={account} />
       </div>
-    </main>
+    </section>
   );
 }
 

@@ -28,13 +28,13 @@ interface SharePanelProps {
 
 export function SharePanel({ account, room, facts }: SharePanelProps) {
   return (
-    <aside className="panel" aria-label={strings.share.title}>
-      <PaneHeader level={2} title={strings.share.title} back={{ view: "room", roomId: facts.roomId }} backShown="close" />
+    <section className="panel" aria-label={strings.share.title}>
+      <PaneHeader title={strings.share.title} back={{ view: "room", roomId: facts.roomId }} backShown="close" />
       <div className="panel-body">
         {facts.access === "link" ? <LinkSection account={account} room={room} facts={facts} /> : <NoLink account={account} facts={facts} />}
         {facts.mayInvite ? <InviteSection account={account} room={room} /> : <p className="hint">{strings.share.mayNotInvite}</p>}
       </div>
-    </aside>
+    </section>
   );
 }
 
@@ -120,7 +120,7 @@ function InviteSection({ account, room }: { account: Account; room: Room }) {
           void invite();
         }}
       >
-        <label htmlFor="invite-user-id">{words.inviteLabel}</label>
+        <label htmlFor="invite-user-id" className="unseen">{words.inviteLabel}</label>
         <input
           id="invite-user-id"
           className="field"

@@ -142,12 +142,12 @@ function Beginning({ older, arriving, onLoad }: { older: TimelineView["older"]; 
   }
 }
 
-/** How many messages of others came since the reader left the end. */
+/** How many messages of others came since the reader left the end, or opened the room away from it. */
 function useUnseen(items: TimelineItem[], atEnd: boolean): number {
-  const [seenAtMs, setSeenAtMs] = useState<number>();
   const newestAtMs = useMemo(() => items.findLast((item) => item.kind === "message")?.atMs ?? 0, [items]);
+  const [seenAtMs, setSeenAtMs] = useState(newestAtMs);
   if (atEnd && seenAtMs !== newestAtMs) setSeenAtMs(newestAtMs);
-  if (atEnd || seenAtMs === undefined) return 0;
+  if (atEnd) return 0;
   return items.filter((item) => item.kind === "message" && !item.own && item.atMs > seenAtMs).length;
 }
 

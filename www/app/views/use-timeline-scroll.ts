@@ -40,7 +40,7 @@ export function useTimelineScroll(firstKey: string | undefined, lastKey: string 
     if (!was.opened) {
       was.opened = true;
       element.scrollTop = element.scrollHeight;
-      element.querySelector("[data-unread-marker]")?.scrollIntoView({ block: "center" });
+      showMarker(element);
     } else if (was.atEnd) {
       element.scrollTop = element.scrollHeight;
     } else if (was.firstKey !== firstKey) {
@@ -68,4 +68,12 @@ export function useTimelineScroll(firstKey: string | undefined, lastKey: string 
   }, [note, toEnd]);
 
   return { scroller, atEnd, toEnd };
+}
+
+/** Brings the first unread line to the middle. Not by scrollIntoView, which would move the page around the list as well. */
+function showMarker(scroller: HTMLElement): void {
+  const marker = scroller.querySelector("[data-unread-marker]");
+  if (!marker) return;
+  const above = marker.getBoundingClientRect().top - scroller.getBoundingClientRect().top;
+  scroller.scrollTop += above - scroller.clientHeight / 2;
 }
