@@ -9,6 +9,7 @@ pub mod events;
 pub mod filters;
 pub mod heads;
 pub mod identity;
+pub mod inspect;
 pub mod notifier;
 pub mod passwords;
 pub mod peers;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Homeserver,
+    events::StoredEvent,
     rooms::{Room, fetch, ingest},
 };
 use crate::ports::StoreError;
@@ -23,6 +24,9 @@ const HEADS_PER_ROOM_MAX: usize = 20;
 #[derive(Serialize, Deserialize)]
 pub struct HeadsContent {
     pub rooms: BTreeMap<OwnedRoomId, Vec<OwnedEventId>>,
+    /// Whether it answers another one; answers are not answered.
+    #[serde(default)]
+    pub answer: bool,
 }
 
 /// Tells `destination` the heads of every room it shares with us, and tries again what waited for it.
@@ -35,10 +39,7 @@ pub async fn meet(server: &Rc<Homeserver>, destination: &OwnedServerName) -> Res
         }
     }
     for rooms in shared.chunks(HEADS_ROOMS_PER_EDU) {
-        let heads = |room: &Rc<Room>| room.live().heads.iter().take(HEADS_PER_ROOM_MAX).cloned().collect();
-        let content = HeadsContent { rooms: rooms.iter().map(|room| (room.id.clone(), heads(room))).collect() };
-        let edu = serde_json::json!({ "edu_type": HEADS_EDU_TYPE, "content": content });
-        server.sender.send_passing_edu(destination, edu);
+        tell(server, destination, rooms, false);
     }
     for room in shared {
         ingest::retry_staged(server, &room, destination).await?;
@@ -46,28 +47,43 @@ pub async fn meet(server: &Rc<Homeserver>, destination: &OwnedServerName) -> Res
     Ok(())
 }
 
-/// Takes `origin`'s heads: events of shared rooms that we lack are fetched from it.
+/// Takes `origin`'s heads: events of our rooms that we lack are fetched from it, and where we have some that it does not
+/// name, it is told in turn.
+///
+/// Whether `origin` is in the room is not asked before: after a loss of power we may be the one who has forgotten. What
+/// it gives is checked like any event.
 pub async fn compare(
     server: &Rc<Homeserver>,
     origin: &OwnedServerName,
     content: HeadsContent,
 ) -> Result<(), StoreError> {
-    for (room_id, heads) in content.rooms.into_iter().take(HEADS_ROOMS_PER_EDU) {
+    let mut ahead = Vec::new();
+    for (room_id, theirs) in content.rooms.into_iter().take(HEADS_ROOMS_PER_EDU) {
         let Some(room) = server.rooms.get(&room_id).await? else { continue };
-        if !room.live().resident || !room.has_joined_server(origin) {
+        if !room.live().resident {
             continue;
         }
-        let heads: Vec<_> = heads.into_iter().take(HEADS_PER_ROOM_MAX).collect();
-        let known = server.rooms.events.get_many(&heads).await?;
-        let lacking: BTreeSet<_> = heads
-            .into_iter()
-            .zip(known)
-            .filter(|(_, event)| event.as_ref().is_none_or(|event| event.is_outlier()))
-            .map(|(id, _)| id)
-            .collect();
+        let theirs: Vec<_> = theirs.into_iter().take(HEADS_PER_ROOM_MAX).collect();
+        let known = server.rooms.events.get_many(&theirs).await?;
+        let unknown = |event: Option<&Rc<StoredEvent>>| event.is_none_or(|event| event.is_outlier());
+        let lacking: BTreeSet<_> =
+            theirs.iter().zip(&known).filter(|(_, event)| unknown(event.as_ref())).map(|(id, _)| id.clone()).collect();
         catch_up(server, &room, lacking, origin).await?;
+        if room.has_joined_server(origin) && room.live().heads.iter().any(|head| !theirs.contains(head)) {
+            ahead.push(room);
+        }
+    }
+    if !content.answer && !ahead.is_empty() {
+        tell(server, origin, &ahead, true);
     }
     Ok(())
+}
+
+fn tell(server: &Homeserver, destination: &OwnedServerName, rooms: &[Rc<Room>], answer: bool) {
+    let heads = |room: &Rc<Room>| room.live().heads.iter().take(HEADS_PER_ROOM_MAX).cloned().collect();
+    let content = HeadsContent { rooms: rooms.iter().map(|room| (room.id.clone(), heads(room))).collect(), answer };
+    let edu = serde_json::json!({ "edu_type": HEADS_EDU_TYPE, "content": content });
+    server.sender.send_passing_edu(destination, edu);
 }
 
 async fn catch_up(

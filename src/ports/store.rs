@@ -55,13 +55,16 @@ pub enum StoreError {
     Backend(String),
 }
 
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 pub trait Store {
     fn get(&self, key: Vec<u8>) -> LocalBoxFuture<'_, Result<Option<Vec<u8>>, StoreError>>;
 
     /// One answer per key, in order.
     fn get_many(&self, keys: Vec<Vec<u8>>) -> LocalBoxFuture<'_, Result<Vec<Option<Vec<u8>>>, StoreError>>;
 
-    fn scan(&self, scan: Scan) -> LocalBoxFuture<'_, Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>>;
+    fn scan(&self, scan: Scan) -> LocalBoxFuture<'_, Result<Vec<Pair>, StoreError>>;
 
     /// Writes the whole batch or nothing. Reads started after it resolves see it.
     fn commit(&self, batch: Batch) -> LocalBoxFuture<'_, Result<(), StoreError>>;

@@ -3,7 +3,7 @@ use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 
-use crate::ports::{Batch, Durability, Op, Scan, Store, StoreError};
+use crate::ports::{Batch, Durability, Op, Scan, Store, StoreError, store::Pair};
 
 /// `open(name)` opens the store of that name, empty the first time; opening it again fences the handle before.
 pub async fn run(open: impl Fn(&str) -> LocalBoxFuture<'static, Result<Rc<dyn Store>, StoreError>>) {
@@ -49,7 +49,7 @@ async fn reads_see_writes(store: &dyn Store) {
 async fn scans_are_ordered_and_bounded(store: &dyn Store) {
     let keys: Vec<Vec<u8>> = (0..50u8).map(|n| vec![b's', n]).collect();
     commit(store, keys.iter().rev().map(|key| put(key, key)).collect()).await;
-    let found = |rows: Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>| -> Vec<u8> {
+    let found = |rows: Result<Vec<Pair>, StoreError>| -> Vec<u8> {
         let rows = rows.expect("scans");
         assert!(rows.iter().all(|(key, value)| key == value), "each key has its own value");
         rows.into_iter().map(|(key, _)| key[1]).collect()

@@ -87,6 +87,8 @@ pub struct Append<'a> {
     positions: Vec<Position>,
     wake: BTreeSet<OwnedServerName>,
     timeline_grew: Vec<Rc<StoredEvent>>,
+    /// Gaps noted in this append.
+    gaps: BTreeSet<OwnedEventId>,
 }
 
 impl<'a> Append<'a> {
@@ -136,6 +138,7 @@ impl<'a> Append<'a> {
             positions: Vec::new(),
             wake: BTreeSet::new(),
             timeline_grew: Vec::new(),
+            gaps: BTreeSet::new(),
         }
     }
 
@@ -400,11 +403,11 @@ impl<'a> Append<'a> {
         }
         let Some(order) = order else { return Ok(pdu) };
         self.batch.put::<Timeline>(&(self.room.num, order), &pdu.event_id);
-        self.note_gaps(&pdu, order).await?;
+        let followed = self.note_gaps(&pdu, order).await?;
         let before = joined_servers(&self.live.members);
         let target_before = pdu.target().and_then(|user| self.live.members.get(user)).map(|row| row.membership.clone());
         if placement == Placement::Live {
-            self.advance(&pdu, &state_after, position).await?;
+            self.advance(&pdu, followed, &state_after, position).await?;
             self.note_current_state(&pdu, &state_after);
             let event = self.fresh[&pdu.event_id].clone();
             unread::record(self, &event, order).await?;
@@ -435,13 +438,23 @@ impl<'a> Append<'a> {
     }
 
     /// Moves heads and current state past a new accepted event.
-    async fn advance(&mut self, pdu: &Rc<Pdu>, state_after: &State, position: u64) -> Result<(), AppendError> {
+    async fn advance(
+        &mut self,
+        pdu: &Rc<Pdu>,
+        followed: bool,
+        state_after: &State,
+        position: u64,
+    ) -> Result<(), AppendError> {
         let hidden = self.hidden_prevs(pdu).await?;
         let heads: BTreeSet<_> = self.live.heads.iter().cloned().collect();
-        let heads = extremities::advance(&heads, pdu, &|id| hidden.get(id).cloned());
+        let mut heads = extremities::advance(&heads, pdu, &|id| hidden.get(id).cloned());
+        if followed && heads.len() > 1 {
+            // It came late: an event that follows it is here already, so it is no extremity.
+            heads.remove(&pdu.event_id);
+        }
         self.live.heads = heads.into_iter().collect();
         let current = match self.live.heads.as_slice() {
-            [_only] => state_after.clone(),
+            [only] if *only == pdu.event_id => state_after.clone(),
             heads => {
                 let heads = heads.to_vec();
                 self.state_after(&heads).await?
@@ -510,16 +523,19 @@ impl<'a> Append<'a> {
         Ok(())
     }
 
-    /// Notes which of the events it follows are not in the timeline, and that it fills such a gap itself.
-    async fn note_gaps(&mut self, pdu: &Rc<Pdu>, order: i64) -> Result<(), StoreError> {
+    /// Notes which of the events it follows are not in the timeline, and that it fills such a gap itself: whether it does.
+    async fn note_gaps(&mut self, pdu: &Rc<Pdu>, order: i64) -> Result<bool, StoreError> {
         let prevs = self.events(&pdu.prev_events).await?;
         for (id, prev) in pdu.prev_events.iter().zip(prevs) {
             if prev.is_none_or(|prev| prev.is_outlier()) {
                 self.batch.put::<Gaps>(&(self.room.num, id.clone()), &GapRow { order });
+                self.gaps.insert(id.clone());
             }
         }
-        self.batch.delete::<Gaps>(&(self.room.num, pdu.event_id.clone()));
-        Ok(())
+        let key = (self.room.num, pdu.event_id.clone());
+        let filled = self.gaps.remove(&pdu.event_id) || self.server.database.get::<Gaps>(&key).await?.is_some();
+        self.batch.delete::<Gaps>(&key);
+        Ok(filled)
     }
 
     async fn resolve(&mut self, states: &[State]) -> Result<State, AppendError> {

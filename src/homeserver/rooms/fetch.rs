@@ -80,7 +80,8 @@ pub async fn ancestry(
     let edges = unknown_prevs(server, room, events).await?;
     for edge in edges.into_iter().take(EDGES_MAX) {
         if let Err(error) = fetch_edge(server, room, events, &mut ancestry, &edge, via).await? {
-            tracing::info!(room = %room.id, %via, %error, "the state at an unknown event could not be fetched");
+            tracing::info!(room = %room.id, %via, %error, "an event at the edge of what is known could not be fetched");
+            fetch_state_of_followers(server, room, events, &mut ancestry, &edge, via).await?;
         }
     }
     fetch_auth_events(server, room, events, &mut ancestry, via).await?;
@@ -188,6 +189,28 @@ async fn fetch_edge(
         }
         Err(error) => Ok(Err(error)),
     }
+}
+
+/// Where the event before is nowhere to be had (lost with the server that made it, say), `via` may still know the state
+/// that those after it were made in.
+async fn fetch_state_of_followers(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    events: &BTreeMap<OwnedEventId, Pdu>,
+    ancestry: &mut Ancestry,
+    edge: &OwnedEventId,
+    via: &OwnedServerName,
+) -> Result<(), StoreError> {
+    let followers: Vec<_> =
+        events.values().filter(|event| event.prev_events.contains(edge)).map(|event| event.event_id.clone()).collect();
+    for follower in followers.into_iter().take(EDGES_MAX) {
+        if !ancestry.states.contains_key(&follower)
+            && let Ok(state) = fetch_state(server, room, ancestry, &follower, via).await?
+        {
+            ancestry.states.insert(follower, state);
+        }
+    }
+    Ok(())
 }
 
 /// The state before `event_id` by `via`'s word; the events it consists of join the outliers.

@@ -181,6 +181,8 @@ async fn append_membership(
         }
         _ => {}
     }
+    // What the other server is about to believe must not be forgotten here.
+    append.make_strict();
     let audience = Audience::Room { except: Some(origin.clone()) };
     match append.receive(pdu, Placement::Live, audience).await? {
         Verdict::Accepted => Ok(append.commit().await?),

@@ -65,9 +65,8 @@ pub async fn invite(
     content: CanonicalJsonObject,
 ) -> Result<(), InviteError> {
     let room = resident_room(server, room_id).await?;
-    match room.membership(target) {
-        Some(MembershipState::Join) => return Err(InviteError::AlreadyJoined(target.clone())),
-        _ => {}
+    if room.is_joined(target) {
+        return Err(InviteError::AlreadyJoined(target.clone()));
     }
     let mut content: CanonicalJsonObject =
         member_content(MembershipState::Invite, None).into_iter().chain(content).collect();

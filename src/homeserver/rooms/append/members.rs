@@ -63,6 +63,8 @@ impl Append<'_> {
         let row = member_row(&event);
         self.batch.put::<RoomMembers>(&key, &row);
         if user_id.server_name() == self.server.server_name() {
+            // Forgetting that our last user left would cut us off: nobody tells a server that is out of the room.
+            self.make_strict();
             let membership = self.membership_row(&user_id, &event, &row, position).await?;
             self.batch.put::<Memberships>(&(user_id.clone(), self.room.id.clone()), &membership);
         }
