@@ -116,6 +116,12 @@ impl Database {
         self.store.scan(Scan { start, end, reverse, limit }).await?.into_iter().map(decode_pair::<T>).collect()
     }
 
+    /// A number that grows whenever rows of the table may have changed: what was read from the table before is still true
+    /// while it stays the same.
+    pub fn generation<T: Table>(&self) -> u64 {
+        self.commits.generation(T::ID)
+    }
+
     /// Writes the batch, together with whatever else waits while a commit is in flight.
     pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         self.commits.commit(batch).await

@@ -1,9 +1,9 @@
 //! Groups commits without a timer: what queues while one commit is in flight goes into the next.
-use std::{cell::RefCell, future::Future, rc::Rc, task::Waker};
+use std::{cell::RefCell, collections::BTreeSet, future::Future, rc::Rc, task::Waker};
 
 use futures::channel::oneshot;
 
-use crate::ports::{Batch, Store, StoreError};
+use crate::ports::{Batch, Op, Store, StoreError};
 
 /// A group is closed once it holds this many operations; a single larger batch still goes whole.
 const GROUP_OPS_MAX: usize = 4096;
@@ -21,11 +21,17 @@ struct Queue {
 pub struct GroupCommit {
     store: Rc<dyn Store>,
     queue: RefCell<Queue>,
+    /// By table id: grows when rows of the table may have changed.
+    generations: RefCell<Box<[u64; 256]>>,
 }
 
 impl GroupCommit {
     pub fn new(store: Rc<dyn Store>) -> Self {
-        Self { store, queue: RefCell::default() }
+        Self { store, queue: RefCell::default(), generations: RefCell::new(Box::new([0; 256])) }
+    }
+
+    pub fn generation(&self, table: u8) -> u64 {
+        self.generations.borrow()[usize::from(table)]
     }
 
     /// Resolves once `batch` is written, alone or with others. If a group fails, each of its batches is tried alone,
@@ -80,6 +86,32 @@ impl GroupCommit {
     }
 }
 
+/// The tables a commit writes to. Their generations grow before anybody hears that it is over, and if nobody ever does.
+struct Touched<'a> {
+    tables: BTreeSet<u8>,
+    commits: &'a GroupCommit,
+}
+
+impl<'a> Touched<'a> {
+    fn by(batch: &Batch, commits: &'a GroupCommit) -> Self {
+        let key = |op: &Op| match op {
+            Op::Put { key, .. } | Op::Delete { key } => key.first().copied(),
+        };
+        Self { tables: batch.ops.iter().filter_map(key).collect(), commits }
+    }
+
+    fn bump(&self) {
+        let mut generations = self.commits.generations.borrow_mut();
+        self.tables.iter().for_each(|table| generations[usize::from(*table)] += 1);
+    }
+}
+
+impl Drop for Touched<'_> {
+    fn drop(&mut self) {
+        self.bump();
+    }
+}
+
 /// The right to commit. Held across awaits; given back even if the task holding it is dropped.
 struct Turn<'a>(&'a GroupCommit);
 
@@ -93,16 +125,22 @@ impl<'a> Turn<'a> {
         while let Some(group) = self.0.next_group() {
             let mut merged = Batch::default();
             group.iter().for_each(|(batch, _)| merged.append(batch.clone()));
+            let touched = Touched::by(&merged, self.0);
             // A caller that stopped waiting does not mind that nobody takes its answer.
             match self.0.store.commit(merged).await {
                 Err(error) if group.len() > 1 && error != StoreError::Fenced => {
                     for (batch, waiter) in group {
-                        let _ = waiter.send(self.0.store.commit(batch).await);
+                        let result = self.0.store.commit(batch).await;
+                        touched.bump();
+                        let _ = waiter.send(result);
                     }
                 }
-                result => group.into_iter().for_each(|(_, waiter)| {
-                    let _ = waiter.send(result.clone());
-                }),
+                result => {
+                    touched.bump();
+                    group.into_iter().for_each(|(_, waiter)| {
+                        let _ = waiter.send(result.clone());
+                    });
+                }
             }
         }
     }
@@ -201,6 +239,22 @@ mod tests {
         let keys = ["a", "b", "poison", "c"];
         let results = block_on(join_all(keys.map(|key| commits.commit(put(key)))));
         assert_eq!(results, [Ok(()), Ok(()), Err(StoreError::QuotaExceeded), Ok(())]);
+    }
+
+    #[test]
+    fn a_table_that_was_written_to_is_told_apart() {
+        let store = Rc::new(Counting::default());
+        let commits = GroupCommit::new(store);
+        let (a, b) = (commits.generation(b'a'), commits.generation(b'b'));
+        block_on(commits.commit(put("abc"))).unwrap();
+        assert!(commits.generation(b'a') > a);
+        assert_eq!(commits.generation(b'b'), b);
+        let a = commits.generation(b'a');
+        let mut abandoned = Box::pin(commits.commit(put("abc")));
+        let waker = futures::task::noop_waker();
+        assert!(abandoned.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+        drop(abandoned);
+        assert!(commits.generation(b'a') > a, "it may have been written");
     }
 
     #[test]
