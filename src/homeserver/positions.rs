@@ -4,6 +4,7 @@
 //! back. A position is visible to readers once every position before it is either written or given up.
 use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 
+use super::notifier::Notifier;
 use crate::{
     ports::{Batch, StoreError},
     storage::{
@@ -19,6 +20,8 @@ struct Counter {
     next: u64,
     reserved_until: u64,
     in_flight: BTreeSet<u64>,
+    /// Told when a position goes that held back later ones: whoever wrote those has told readers already.
+    notifier: Notifier,
 }
 
 #[derive(Clone)]
@@ -36,7 +39,8 @@ pub struct Position {
 impl Positions {
     pub async fn open(database: Database) -> Result<Self, StoreError> {
         let start = database.get::<PositionsTable>(&()).await?.map_or(1, |row| row.reserved_until);
-        let counter = Counter { next: start, reserved_until: start, in_flight: BTreeSet::new() };
+        let counter =
+            Counter { next: start, reserved_until: start, in_flight: BTreeSet::new(), notifier: Notifier::default() };
         let positions = Self { database, counter: Rc::new(RefCell::new(counter)) };
         positions.reserve().await?;
         Ok(positions)
@@ -64,6 +68,11 @@ impl Positions {
         counter.in_flight.first().copied().unwrap_or(counter.next) - 1
     }
 
+    /// What readers listen to for positions becoming visible.
+    pub fn notifier(&self) -> Notifier {
+        self.counter.borrow().notifier.clone()
+    }
+
     async fn reserve(&self) -> Result<(), StoreError> {
         let until = self.counter.borrow().next + POSITIONS_RESERVED_AT_ONCE;
         let mut batch = Batch::strict();
@@ -83,7 +92,15 @@ impl Position {
 
 impl Drop for Position {
     fn drop(&mut self) {
-        self.counter.borrow_mut().in_flight.remove(&self.value);
+        let held_back = {
+            let mut counter = self.counter.borrow_mut();
+            let was_first = counter.in_flight.first() == Some(&self.value);
+            counter.in_flight.remove(&self.value);
+            (was_first && counter.next > self.value + 1).then(|| counter.notifier.clone())
+        };
+        if let Some(notifier) = held_back {
+            notifier.notify();
+        }
     }
 }
 
@@ -105,6 +122,21 @@ mod tests {
         assert_eq!(positions.visible(), before, "a is still being written");
         drop(a);
         assert_eq!(positions.visible(), b_value);
+    }
+
+    #[test]
+    fn giving_up_a_position_that_held_others_back_is_told() {
+        use futures::FutureExt;
+        let positions = block_on(Positions::open(Database::new(Rc::new(MemoryDisk::default().open())))).unwrap();
+        let first = block_on(positions.next()).unwrap();
+        let alone = positions.notifier().listen();
+        drop(first);
+        assert!(alone.now_or_never().is_none(), "nobody waits behind it");
+        let (first, second) = block_on(async { (positions.next().await.unwrap(), positions.next().await.unwrap()) });
+        drop(second);
+        let news = positions.notifier().listen();
+        drop(first);
+        assert!(news.now_or_never().is_some());
     }
 
     #[test]
