@@ -2,6 +2,7 @@
 pub mod account_data;
 pub mod accounts;
 pub mod aliases;
+pub mod client_event;
 pub mod client_txns;
 pub mod devices;
 pub mod edus;
@@ -10,19 +11,25 @@ pub mod filters;
 pub mod heads;
 pub mod identity;
 pub mod inspect;
+pub mod messages;
 pub mod notifier;
 pub mod passwords;
 pub mod peers;
 pub mod positions;
 pub mod profiles;
 pub mod push_rules;
+pub mod room_view;
 pub mod rooms;
 pub mod sender;
 pub mod sessions;
 pub mod states;
+pub mod sync;
 pub mod tags;
+pub mod timeline;
 pub mod transactions;
 pub mod unread;
+pub mod user_rows;
+pub mod visibility;
 
 use std::rc::Rc;
 
@@ -32,12 +39,16 @@ use thiserror::Error;
 
 use self::{
     client_txns::ClientTxns,
+    edus::{receipt::Receipts, typing::Typing},
     notifier::Notifier,
     passwords::PasswordFailures,
     positions::Positions,
     rooms::Rooms,
     sender::{OutboxStatus, Sender},
     sessions::Sessions,
+    sync::streams::lazy_members::LazyMembers,
+    unread::Unread,
+    user_rows::UserRows,
 };
 use crate::{
     domain::identity::Identity,
@@ -72,6 +83,11 @@ pub struct Homeserver {
     pub(crate) sessions: Sessions,
     pub(crate) password_failures: PasswordFailures,
     pub(crate) client_txns: ClientTxns,
+    pub(crate) user_rows: UserRows,
+    pub(crate) unread: Unread,
+    pub(crate) receipts: Receipts,
+    pub(crate) typing: Typing,
+    pub(crate) lazy_members: LazyMembers,
     /// Held from reading to committing by whoever changes accounts, devices, profiles or account data.
     pub(crate) accounts_lock: Mutex<()>,
     /// Held while rooms are told of a new profile, so that the newest is the last they hear of.
@@ -91,18 +107,24 @@ impl Homeserver {
     ) -> Result<Rc<Self>, StartError> {
         let database = Database::new(environment.store.clone());
         let positions = Positions::open(database.clone()).await?;
+        let notifier = positions.notifier();
         let rooms = Rooms::open(database.clone(), positions.clone()).await?;
         let server = Rc::new(Self {
             options,
             identity,
             database,
             positions,
-            notifier: Notifier::default(),
+            notifier,
             rooms,
             sender: Sender::default(),
             sessions: Sessions::default(),
             password_failures: PasswordFailures::default(),
             client_txns: ClientTxns::default(),
+            user_rows: UserRows::default(),
+            unread: Unread::default(),
+            receipts: Receipts::default(),
+            typing: Typing::default(),
+            lazy_members: LazyMembers::default(),
             accounts_lock: Mutex::default(),
             telling_rooms: Mutex::default(),
             creating: Mutex::default(),

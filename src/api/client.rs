@@ -2,6 +2,7 @@
 pub mod account;
 pub mod alias;
 pub mod config;
+pub mod context;
 pub mod device;
 pub mod discovery;
 pub mod filter;
@@ -9,12 +10,16 @@ pub mod membership;
 pub mod message;
 pub mod profile;
 pub mod push;
+pub mod read_marker;
+pub mod receipt;
 pub mod redact;
 mod reshaped;
 pub mod room;
 pub mod session;
 pub mod state;
+pub mod sync;
 pub mod tag;
+pub mod typing;
 pub mod voip;
 pub mod warren;
 
@@ -39,6 +44,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(config::get_room_account_data),
         route(config::set_global_account_data),
         route(config::set_room_account_data),
+        route(context::get_context),
         route(device::delete_device),
         route(device::delete_devices),
         route(device::get_device),
@@ -51,12 +57,16 @@ pub(super) fn routes() -> Vec<Route> {
         route(filter::get_filter),
         route(membership::ban_user),
         route(membership::forget_room),
+        route(membership::get_member_events),
         route(membership::invite_user),
         route(membership::join_room_by_id),
         route(membership::join_room_by_id_or_alias),
+        route(membership::joined_members),
+        route(membership::joined_rooms),
         route(membership::kick_user),
         route(membership::leave_room),
         route(membership::unban_user),
+        route(message::get_message_events),
         route(message::send_message_event),
         route(profile::delete_profile_field),
         route(profile::get_profile),
@@ -71,20 +81,29 @@ pub(super) fn routes() -> Vec<Route> {
         route(push::set_pushrule),
         route(push::set_pushrule_actions),
         route(push::set_pushrule_enabled),
+        route(read_marker::set_read_marker),
+        route(receipt::create_receipt),
         route(redact::redact_event),
         route(room::aliases),
         route(room::create_room),
+        route(room::get_room_event),
         route(session::get_login_token),
         route(session::get_login_types),
         route(session::login),
         route(session::logout),
         route(session::logout_all),
+        route(state::get_state_event_for_key)
+            .also("/_matrix/client/r0/rooms/{room_id}/state/{event_type}")
+            .also("/_matrix/client/v3/rooms/{room_id}/state/{event_type}"),
+        route(state::get_state_events),
         route(state::send_state_event)
             .also("/_matrix/client/r0/rooms/{room_id}/state/{event_type}")
             .also("/_matrix/client/v3/rooms/{room_id}/state/{event_type}"),
+        route(sync::sync_events),
         route(tag::create_tag),
         route(tag::delete_tag),
         route(tag::get_tags),
+        route(typing::create_typing_event),
         route(voip::get_turn_server_info),
         route(warren::add_address_hints),
     ]

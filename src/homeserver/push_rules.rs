@@ -129,7 +129,7 @@ fn content_of(rules: &Ruleset) -> Value {
 }
 
 /// The stored rules brought up to the predefined ones that this version knows.
-fn rules_in(content: Option<Value>, user_id: &UserId) -> Ruleset {
+pub(super) fn rules_in(content: Option<Value>, user_id: &UserId) -> Ruleset {
     let defaults = Ruleset::server_default(user_id);
     let stored = content.and_then(|mut content| serde_json::from_value::<Ruleset>(content["global"].take()).ok());
     match stored {

@@ -142,6 +142,11 @@ impl Rooms {
         self.rows.borrow().keys().cloned().collect()
     }
 
+    /// The order of the newest timeline event of a room, read from memory. `None` if we have no copy of the room.
+    pub fn newest_order(&self, room_id: &RoomId) -> Option<i64> {
+        self.rows.borrow().get(room_id).map(|row| row.newest_order)
+    }
+
     pub async fn get(&self, room_id: &RoomId) -> Result<Option<Rc<Room>>, StoreError> {
         if let Some(room) = self.loaded.borrow().get(room_id) {
             return Ok(Some(room.clone()));

@@ -1,12 +1,292 @@
-//! Unread notifications of local users: decided by their push rules when an event arrives.
-use std::rc::Rc;
-
-use super::{
-    events::StoredEvent,
-    rooms::append::{Append, AppendError},
+//! Unread notifications of local users: decided by their push rules when an event arrives, taken back by receipts and by
+//! what they say themselves.
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    rc::Rc,
 };
 
-/// Notes in the append's batch which local users `event` (at `order` in the timeline) notifies.
-pub async fn record(_append: &mut Append<'_>, _event: &Rc<StoredEvent>, _order: i64) -> Result<(), AppendError> {
+use lru::LruCache;
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UInt, UserId,
+    events::{
+        AnySyncTimelineEvent, StateEventType,
+        room::{
+            member::MembershipState,
+            power_levels::{RoomPowerLevels, RoomPowerLevelsEventContent, RoomPowerLevelsSource},
+        },
+    },
+    push::{Action, PushConditionPowerLevelsCtx, PushConditionRoomCtx},
+    serde::Raw,
+    state_res::events::RoomCreateEvent,
+};
+use serde::Deserialize;
+
+use super::{
+    Homeserver,
+    events::StoredEvent,
+    rooms::append::{Append, AppendError},
+    user_rows,
+};
+use crate::{
+    domain::event::{Pdu, SharedPdu},
+    ports::{Batch, StoreError},
+    storage::tables::{NotificationRow, Notifications},
+};
+
+/// The most unread notifications kept of one room for one user; what comes after is not counted until some are read.
+pub const UNREAD_PER_ROOM_MAX: usize = 10_000;
+/// Rooms, once for each user in them, whose unread notifications are kept in memory.
+const ROOMS_CACHED: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
+/// Times a read is repeated because something changed meanwhile, before its result is used but not kept.
+const LOAD_ATTEMPTS_MAX: usize = 3;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    highlight: bool,
+    thread: Option<OwnedEventId>,
+}
+
+/// Unread notifications of one user in one room by their order in the timeline.
+type Entries = BTreeMap<i64, Entry>;
+
+/// Which part of a room something was read in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Room,
+    /// One thread, or the main timeline if there is none.
+    Thread(Option<OwnedEventId>),
+}
+
+impl Scope {
+    fn covers(&self, entry: &Entry) -> bool {
+        match self {
+            Self::Room => true,
+            Self::Thread(thread) => entry.thread == *thread,
+        }
+    }
+}
+
+/// A change of unread notifications that takes effect in memory once its batch is committed.
+#[derive(Debug)]
+pub struct Change {
+    user: OwnedUserId,
+    kind: ChangeKind,
+}
+
+#[derive(Debug)]
+enum ChangeKind {
+    Added { order: i64, entry: Entry },
+    Read { through: i64, scope: Scope },
+}
+
+impl ChangeKind {
+    fn apply(&self, entries: &mut Entries) {
+        match self {
+            Self::Added { order, entry } => drop(entries.insert(*order, entry.clone())),
+            Self::Read { through, scope } => entries.retain(|order, entry| order > through || !scope.covers(entry)),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub notifications: u32,
+    pub highlights: u32,
+}
+
+/// The unread notifications in memory.
+pub struct Unread {
+    rooms: RefCell<LruCache<(OwnedUserId, OwnedRoomId), Rc<Entries>>>,
+    /// Counts changes, so that a read under way does not keep what is no longer true.
+    changes: Cell<u64>,
+}
+
+impl Default for Unread {
+    fn default() -> Self {
+        Self { rooms: RefCell::new(LruCache::new(ROOMS_CACHED)), changes: Cell::default() }
+    }
+}
+
+impl Unread {
+    /// Takes over what a commit has written.
+    pub fn adopt(&self, room_id: &RoomId, changes: Vec<Change>) {
+        let mut rooms = self.rooms.borrow_mut();
+        for Change { user, kind } in changes {
+            self.changes.set(self.changes.get() + 1);
+            if let Some(entries) = rooms.get_mut(&(user, room_id.to_owned())) {
+                kind.apply(Rc::make_mut(entries));
+            }
+        }
+    }
+}
+
+/// Unread notifications of a user in a room by thread; the main timeline is `None`.
+pub async fn counts(
+    server: &Homeserver,
+    user: &UserId,
+    room_id: &RoomId,
+) -> Result<BTreeMap<Option<OwnedEventId>, Counts>, StoreError> {
+    let mut counts: BTreeMap<Option<OwnedEventId>, Counts> = BTreeMap::new();
+    for entry in load(server, user, room_id).await?.values() {
+        let counts = counts.entry(entry.thread.clone()).or_default();
+        counts.notifications += 1;
+        counts.highlights += u32::from(entry.highlight);
+    }
+    Ok(counts)
+}
+
+/// Puts into `batch` that `user` has read the room through `through`. Adopt the change once it is committed.
+pub async fn read_through(
+    server: &Homeserver,
+    user: &UserId,
+    room_id: &RoomId,
+    through: i64,
+    scope: Scope,
+    batch: &mut Batch,
+) -> Result<Change, StoreError> {
+    let entries = load(server, user, room_id).await?;
+    for (order, _) in entries.range(..=through).filter(|(_, entry)| scope.covers(entry)) {
+        batch.delete::<Notifications>(&(user.to_owned(), room_id.to_owned(), *order));
+    }
+    Ok(Change { user: user.to_owned(), kind: ChangeKind::Read { through, scope } })
+}
+
+/// Notes in the append which local users `event` (at `order` in the timeline) notifies, and that its sender and whoever
+/// it takes out of the room have nothing unread.
+pub async fn record(append: &mut Append<'_>, event: &Rc<StoredEvent>, order: i64) -> Result<(), AppendError> {
+    let own = append.server.server_name();
+    let pdu = &event.pdu;
+    if pdu.state_key.is_none() && pdu.sender.server_name() == own {
+        // Who speaks in a thread, or in the main timeline, has read it.
+        read(append, &pdu.sender, order, Scope::Thread(thread_of(pdu))).await?;
+    }
+    if let Some(target) = pdu.target().filter(|target| target.server_name() == own)
+        && pdu.membership() != Some(MembershipState::Join)
+    {
+        read(append, target, order, Scope::Room).await?;
+    }
+    let joined = |membership: &MembershipState| *membership == MembershipState::Join;
+    let listeners: Vec<(OwnedUserId, String)> = append
+        .live
+        .members
+        .iter()
+        .filter(|(user, member)| user.server_name() == own && **user != pdu.sender && joined(&member.membership))
+        .map(|(user, member)| (user.clone(), member.displayname.clone().unwrap_or_default()))
+        .collect();
+    if listeners.is_empty() {
+        return Ok(());
+    }
+    let member_count = append.live.members.values().filter(|member| joined(&member.membership)).count();
+    let power_levels = power_levels(append).await?;
+    let raw: Raw<AnySyncTimelineEvent> = Raw::from_json(pdu.raw());
+    for (user, displayname) in listeners {
+        let digest = user_rows::digest(append.server, &user).await?;
+        if pdu.state_key.is_none() && digest.ignored.contains(&pdu.sender) {
+            continue;
+        }
+        let count = UInt::try_from(member_count).unwrap_or(UInt::MAX);
+        let mut context = PushConditionRoomCtx::new(append.room.id.clone(), count, user.clone(), displayname);
+        context.power_levels.clone_from(&power_levels);
+        let actions = digest.push_rules.get_actions(&raw, &context).await;
+        if actions.iter().any(Action::should_notify) {
+            add(append, user, pdu, order, actions.iter().any(Action::is_highlight)).await?;
+        }
+    }
     Ok(())
+}
+
+async fn add(
+    append: &mut Append<'_>,
+    user: OwnedUserId,
+    pdu: &Pdu,
+    order: i64,
+    highlight: bool,
+) -> Result<(), StoreError> {
+    let room_id = append.room.id.clone();
+    if load(append.server, &user, &room_id).await?.len() >= UNREAD_PER_ROOM_MAX {
+        return Ok(());
+    }
+    let thread = thread_of(pdu);
+    let row = NotificationRow { event_id: pdu.event_id.clone(), highlight, thread: thread.clone() };
+    append.batch.put::<Notifications>(&(user.clone(), room_id, order), &row);
+    append.unread.push(Change { user, kind: ChangeKind::Added { order, entry: Entry { highlight, thread } } });
+    Ok(())
+}
+
+/// As `read_through`, for what this very append made unread as well.
+async fn read(append: &mut Append<'_>, user: &UserId, through: i64, scope: Scope) -> Result<(), StoreError> {
+    let room_id = append.room.id.clone();
+    let change = read_through(append.server, user, &room_id, through, scope.clone(), &mut append.batch).await?;
+    for earlier in append.unread.iter().filter(|earlier| earlier.user == user) {
+        if let ChangeKind::Added { order, entry } = &earlier.kind
+            && scope.covers(entry)
+        {
+            append.batch.delete::<Notifications>(&(user.to_owned(), room_id.clone(), *order));
+        }
+    }
+    append.unread.push(change);
+    Ok(())
+}
+
+async fn load(server: &Homeserver, user: &UserId, room_id: &RoomId) -> Result<Rc<Entries>, StoreError> {
+    let key = (user.to_owned(), room_id.to_owned());
+    if let Some(entries) = server.unread.rooms.borrow_mut().get(&key) {
+        return Ok(entries.clone());
+    }
+    for attempt in 1.. {
+        let changes = server.unread.changes.get();
+        let rows = server.database.scan_all::<Notifications, _>(&key).await?;
+        let entries = rows.into_iter().map(|((_, _, order), row)| {
+            let NotificationRow { highlight, thread, .. } = row;
+            (order, Entry { highlight, thread })
+        });
+        let entries = Rc::new(entries.collect::<Entries>());
+        if server.unread.changes.get() == changes {
+            server.unread.rooms.borrow_mut().put(key, entries.clone());
+            return Ok(entries);
+        }
+        if attempt == LOAD_ATTEMPTS_MAX {
+            return Ok(entries);
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// What the room's power levels say about who may notify it; `None` if they cannot be read.
+async fn power_levels(append: &Append<'_>) -> Result<Option<PushConditionPowerLevelsCtx>, StoreError> {
+    let at = |kind: StateEventType| append.live.state.get(&kind, "").cloned();
+    let Some(create) = at(StateEventType::RoomCreate) else { return Ok(None) };
+    let Some(create) = append.event(&create).await? else { return Ok(None) };
+    let levels = match at(StateEventType::RoomPowerLevels) {
+        Some(levels) => append.event(&levels).await?,
+        None => None,
+    };
+    let rules = &append.room.rules.authorization;
+    let Ok(creators) = RoomCreateEvent::new(SharedPdu(create.pdu.clone())).creators(rules) else { return Ok(None) };
+    let source = match levels {
+        None => RoomPowerLevelsSource::None,
+        Some(levels) => match serde_json::from_str::<RoomPowerLevelsEventContent>(levels.pdu.content.get()) {
+            Ok(content) => RoomPowerLevelsSource::Original(content),
+            Err(_) => return Ok(None),
+        },
+    };
+    Ok(Some(RoomPowerLevels::new(source, rules, creators).into()))
+}
+
+/// The root of the thread an event belongs to (client-server API, "Threading").
+pub fn thread_of(pdu: &Pdu) -> Option<OwnedEventId> {
+    #[derive(Deserialize)]
+    struct Content {
+        #[serde(rename = "m.relates_to")]
+        relates_to: RelatesTo,
+    }
+    #[derive(Deserialize)]
+    struct RelatesTo {
+        rel_type: String,
+        event_id: OwnedEventId,
+    }
+    let relates_to = serde_json::from_str::<Content>(pdu.content.get()).ok()?.relates_to;
+    (relates_to.rel_type == "m.thread").then_some(relates_to.event_id)
 }

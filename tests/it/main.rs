@@ -1,8 +1,7 @@
 //! The API as a client or another server sees it: one homeserver in memory, requests in, answers out. One file a module.
-mod fakes;
 mod harness;
+mod talk;
 
-mod api_faults;
 mod client_account;
 mod client_config;
 mod client_device;
@@ -11,6 +10,7 @@ mod client_filter;
 mod client_profile;
 mod client_push;
 mod client_session;
+mod client_sync;
 mod client_tag;
 mod client_warren;
 mod spec_coverage;

@@ -1,12 +1,12 @@
-//! Joining, inviting, leaving and being made to.
+//! Joining, inviting, leaving and being made to; who is in a room, and in which rooms one is.
 use std::rc::Rc;
 
 use ruma::{
     CanonicalJsonObject, OwnedServerName, RoomAliasId, RoomId,
     api::client::membership::{
-        ban_user, forget_room,
+        ban_user, forget_room, get_member_events,
         invite_user::{self, v3::InvitationRecipient},
-        join_room_by_id, join_room_by_id_or_alias, kick_user, leave_room, unban_user,
+        join_room_by_id, join_room_by_id_or_alias, joined_members, joined_rooms, kick_user, leave_room, unban_user,
     },
 };
 
@@ -14,11 +14,15 @@ use crate::{
     api::ApiError,
     homeserver::{
         Homeserver, aliases,
+        client_event::{Style, format_state},
+        messages::order_of,
+        room_view::{self, RoomView},
         rooms::{
             invite, join,
             membership::{self, Sanction},
         },
         sessions::Session,
+        user_rows,
     },
 };
 
@@ -118,4 +122,41 @@ pub async fn unban_user(
     let unban_user::v3::Request { room_id, user_id, reason, .. } = request;
     membership::sanction(homeserver, &room_id, &session.user_id, &user_id, Sanction::Unban, reason).await?;
     Ok(unban_user::v3::Response::new())
+}
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/members` (client-server API, "Getting events for a room")
+pub async fn get_member_events(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: get_member_events::v3::Request,
+) -> Result<get_member_events::v3::Response, ApiError> {
+    let get_member_events::v3::Request { room_id, at, membership, not_membership, .. } = request;
+    let at = at.as_deref().map(str::parse).transpose()?.map(order_of);
+    let view = RoomView::open(homeserver, &room_id, &session.user_id).await?;
+    let wanted = |current: &_| {
+        membership.as_ref().is_none_or(|wanted| wanted == current) && not_membership.as_ref() != Some(current)
+    };
+    let members = view.members(homeserver, at, wanted).await?;
+    let chunk = format_state(homeserver, &session, Style::STATE, &members).await?;
+    Ok(get_member_events::v3::Response::new(chunk))
+}
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/joined_members` (client-server API, "Getting events for a room")
+pub async fn joined_members(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: joined_members::v3::Request,
+) -> Result<joined_members::v3::Response, ApiError> {
+    let members = room_view::joined_members(homeserver, &request.room_id, &session.user_id).await?;
+    Ok(joined_members::v3::Response::new(members.into_iter().collect()))
+}
+
+/// `GET /_matrix/client/v3/joined_rooms` (client-server API, "Joining rooms")
+pub async fn joined_rooms(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    _request: joined_rooms::v3::Request,
+) -> Result<joined_rooms::v3::Response, ApiError> {
+    let rooms = user_rows::joined_rooms(homeserver, &session.user_id).await?;
+    Ok(joined_rooms::v3::Response::new(rooms))
 }

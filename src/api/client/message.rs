@@ -1,13 +1,18 @@
-//! Sending messages.
+//! Sending messages and scrolling through those sent before.
 use std::rc::Rc;
 
-use ruma::api::client::message::send_message_event;
+use ruma::api::{
+    Direction,
+    client::message::{get_message_events, send_message_event},
+};
 
 use super::canonical_content;
 use crate::{
     api::ApiError,
     homeserver::{
         Homeserver,
+        client_event::{Style, format_seen, format_state},
+        messages::{self, Scroll},
         rooms::send::{self, ClientTxn, Message},
         sessions::Session,
     },
@@ -33,4 +38,26 @@ pub async fn send_message_event(
     };
     let event_id = send::send(homeserver, &request.room_id, message, Some(txn)).await?;
     Ok(send_message_event::v3::Response::new(event_id))
+}
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/messages` (client-server API, "Syncing")
+pub async fn get_message_events(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: get_message_events::v3::Request,
+) -> Result<get_message_events::v3::Response, ApiError> {
+    let scroll = Scroll {
+        from: request.from.as_deref().map(str::parse).transpose()?,
+        to: request.to.as_deref().map(str::parse).transpose()?,
+        backward: request.dir == Direction::Backward,
+        limit: usize::try_from(request.limit).unwrap_or(usize::MAX),
+        filter: &request.filter,
+    };
+    let scrolled = messages::scroll(homeserver, &request.room_id, &session.user_id, scroll).await?;
+    let mut response = get_message_events::v3::Response::new();
+    response.start = scrolled.start.to_string();
+    response.end = scrolled.end.map(|end| end.to_string());
+    response.chunk = format_seen(homeserver, &session, Style::TIMELINE, &scrolled.events).await?;
+    response.state = format_state(homeserver, &session, Style::STATE, &scrolled.members).await?;
+    Ok(response)
 }

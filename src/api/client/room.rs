@@ -1,9 +1,9 @@
-//! Creating rooms, and what a room is called here.
+//! Creating rooms, what a room is called here, and single events of it.
 use std::rc::Rc;
 
 use ruma::{
     CanonicalJsonObject, OwnedRoomAliasId, RoomAliasId,
-    api::client::room::{aliases, create_room},
+    api::client::room::{aliases, create_room, get_room_event},
     events::AnyInitialStateEvent,
     serde::Raw,
 };
@@ -18,6 +18,8 @@ use crate::{
     },
     homeserver::{
         Homeserver, aliases as alias_workflow,
+        client_event::{Style, format_seen},
+        room_view::{ReadError, RoomView},
         rooms::{
             create::{self, RequestId},
             membership::profile_content,
@@ -54,6 +56,22 @@ pub async fn create_room(
     let request_id = session.request_id.map(|id| RequestId { device_id: session.device_id, id });
     let room_id = create::create(homeserver, create, &request.visibility, request.is_direct, request_id).await?;
     Ok(create_room::v3::Response::new(room_id))
+}
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}` (client-server API, "Getting events for a room")
+pub async fn get_room_event(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: get_room_event::v3::Request,
+) -> Result<get_room_event::v3::Response, ApiError> {
+    let view = RoomView::open(homeserver, &request.room_id, &session.user_id).await.map_err(|error| match error {
+        // The specification has one answer for what is not there and what may not be seen.
+        ReadError::NotInRoom => ReadError::NoSuchEvent,
+        other => other,
+    })?;
+    let seen = view.event(homeserver, &session.user_id, &request.event_id).await?;
+    let event = format_seen(homeserver, &session, Style::TIMELINE, &[seen]).await?.pop();
+    Ok(get_room_event::v3::Response::new(event.ok_or_else(|| ApiError::internal("an event has no format"))?))
 }
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/aliases` (client-server API, "Room aliases")

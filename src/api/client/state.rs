@@ -1,13 +1,23 @@
-//! Setting room state.
+//! Room state: setting it and reading it, as it is or, for those who left, as it was then.
 use std::rc::Rc;
 
-use ruma::{CanonicalJsonValue, UserId, api::client::state::send_state_event, events::StateEventType};
+use ruma::{
+    CanonicalJsonValue, UserId,
+    api::client::state::{
+        get_state_event_for_key::{self, v3::StateEventFormat},
+        get_state_events, send_state_event,
+    },
+    events::{AnyStateEvent, StateEventType},
+    serde::Raw,
+};
 
 use super::canonical_content;
 use crate::{
     api::ApiError,
     homeserver::{
         Homeserver, aliases,
+        client_event::{Style, format_state},
+        room_view::RoomView,
         rooms::{
             invite,
             send::{self, Message},
@@ -48,4 +58,31 @@ pub async fn send_state_event(
     };
     let event_id = send::send(homeserver, &request.room_id, message, None).await?;
     Ok(send_state_event::v3::Response::new(event_id))
+}
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}` (client-server API, "Getting events for a room")
+pub async fn get_state_event_for_key(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: get_state_event_for_key::v3::Request,
+) -> Result<get_state_event_for_key::v3::Response, ApiError> {
+    let view = RoomView::open(homeserver, &request.room_id, &session.user_id).await?;
+    let event = view.state_event(homeserver, &request.event_type, &request.state_key).await?;
+    if request.format != StateEventFormat::Event {
+        return Ok(get_state_event_for_key::v3::Response::new(event.pdu.content.clone()));
+    }
+    let event: Option<Raw<AnyStateEvent>> = format_state(homeserver, &session, Style::STATE, &[event]).await?.pop();
+    Ok(event.ok_or_else(|| ApiError::internal("an event has no format"))?.into())
+}
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/state` (client-server API, "Getting events for a room")
+pub async fn get_state_events(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: get_state_events::v3::Request,
+) -> Result<get_state_events::v3::Response, ApiError> {
+    let view = RoomView::open(homeserver, &request.room_id, &session.user_id).await?;
+    let events = view.state_events(homeserver).await?;
+    let events = format_state(homeserver, &session, Style::STATE, &events).await?;
+    Ok(get_state_events::v3::Response::new(events))
 }

@@ -78,7 +78,7 @@ pub enum Audience {
 
 /// An append in progress. Dropped without `commit`, it changed nothing.
 pub struct Append<'a> {
-    pub(super) server: &'a Homeserver,
+    pub(in crate::homeserver) server: &'a Homeserver,
     pub room: Rc<Room>,
     _guard: Option<MutexGuard<'a, ()>>,
     pub live: Live,
@@ -89,6 +89,8 @@ pub struct Append<'a> {
     timeline_grew: Vec<Rc<StoredEvent>>,
     /// Gaps noted in this append.
     gaps: BTreeSet<OwnedEventId>,
+    /// What becomes unread or read with the commit.
+    pub(in crate::homeserver) unread: Vec<unread::Change>,
 }
 
 impl<'a> Append<'a> {
@@ -119,6 +121,7 @@ impl<'a> Append<'a> {
             heads: Vec::new(),
             state: state.id,
             resident: false,
+            newest_order: 0,
         };
         let room = rooms.new_room(id, &row, rules, state);
         let live = room.live().clone();
@@ -139,6 +142,7 @@ impl<'a> Append<'a> {
             wake: BTreeSet::new(),
             timeline_grew: Vec::new(),
             gaps: BTreeSet::new(),
+            unread: Vec::new(),
         }
     }
 
@@ -332,6 +336,7 @@ impl<'a> Append<'a> {
             heads: self.live.heads.clone(),
             state: self.live.state.id,
             resident: self.live.resident,
+            newest_order: self.live.newest_order,
         };
         self.batch.put::<RoomsTable>(&self.room.id, &row);
         self.server.database.commit(std::mem::take(&mut self.batch)).await?;
@@ -339,6 +344,7 @@ impl<'a> Append<'a> {
             self.server.rooms.events.remember(event);
         }
         self.server.rooms.adopt(&self.room, row, self.live.clone());
+        self.server.unread.adopt(&self.room.id, std::mem::take(&mut self.unread));
         self.positions.clear();
         self.server.notifier.notify();
         for destination in &self.wake {

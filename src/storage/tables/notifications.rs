@@ -16,4 +16,7 @@ impl Table for Notifications {
 pub struct NotificationRow {
     pub event_id: OwnedEventId,
     pub highlight: bool,
+    /// The root of the thread the event belongs to; `None` for the main timeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<OwnedEventId>,
 }

@@ -24,4 +24,7 @@ pub struct RoomRow {
     pub state: u64,
     /// Whether a local user is joined, so that other servers send us the room's events.
     pub resident: bool,
+    /// The order of the newest timeline event; 0 if there is none.
+    #[serde(default)]
+    pub newest_order: i64,
 }

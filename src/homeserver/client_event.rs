@@ -1,0 +1,173 @@
+//! A stored event in the format clients get (client-server API, "Room event format"). The only place that writes it.
+use std::{collections::BTreeMap, rc::Rc};
+
+use ruma::{
+    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, RoomId, UserId,
+    events::{TimelineEventType, room::member::MembershipState},
+    serde::Raw,
+};
+use serde::Serialize;
+use serde_json::value::RawValue as RawJsonValue;
+
+use super::{Homeserver, events::StoredEvent, sessions::Session, visibility::Seen};
+use crate::{domain::event::Pdu, ports::StoreError};
+
+/// What an event looks like where it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Sync leaves `room_id` out: the room is named around the events.
+    pub room_id: bool,
+    /// Events of a timeline say what the state was before them; events that are the state do not.
+    pub previous: bool,
+}
+
+impl Style {
+    pub const SYNC_TIMELINE: Self = Self { room_id: false, previous: true };
+    pub const SYNC_STATE: Self = Self { room_id: false, previous: false };
+    pub const TIMELINE: Self = Self { room_id: true, previous: true };
+    pub const STATE: Self = Self { room_id: true, previous: false };
+}
+
+#[derive(Serialize)]
+struct ClientEvent<'a> {
+    content: &'a RawJsonValue,
+    event_id: &'a EventId,
+    origin_server_ts: MilliSecondsSinceUnixEpoch,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redacts: Option<&'a EventId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room_id: Option<&'a RoomId>,
+    sender: &'a UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_key: Option<&'a str>,
+    #[serde(rename = "type")]
+    kind: &'a TimelineEventType,
+    unsigned: Unsigned<'a>,
+}
+
+#[derive(Serialize)]
+struct Unsigned<'a> {
+    /// Milliseconds since the event was sent, by this server's clock.
+    age: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    membership: Option<&'a MembershipState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prev_content: Option<&'a RawJsonValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prev_sender: Option<&'a UserId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redacted_because: Option<Box<RawJsonValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces_state: Option<&'a EventId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transaction_id: Option<&'a str>,
+}
+
+/// Events of a timeline as `session`'s device sees them.
+pub async fn format_seen<T>(
+    server: &Homeserver,
+    session: &Session,
+    style: Style,
+    seen: &[Seen],
+) -> Result<Vec<Raw<T>>, StoreError> {
+    let events: Vec<_> = seen.iter().map(|seen| (&seen.event, Some(&seen.membership))).collect();
+    format(server, session, style, &events).await
+}
+
+/// Events of a state, without regard to when they happened.
+pub async fn format_state<T>(
+    server: &Homeserver,
+    session: &Session,
+    style: Style,
+    events: &[Rc<StoredEvent>],
+) -> Result<Vec<Raw<T>>, StoreError> {
+    let events: Vec<_> = events.iter().map(|event| (event, None)).collect();
+    format(server, session, style, &events).await
+}
+
+async fn format<T>(
+    server: &Homeserver,
+    session: &Session,
+    style: Style,
+    events: &[(&Rc<StoredEvent>, Option<&MembershipState>)],
+) -> Result<Vec<Raw<T>>, StoreError> {
+    let mut previous = BTreeMap::new();
+    let mut wanted: Vec<OwnedEventId> = Vec::new();
+    for (event, _) in events {
+        if let Some(id) = previous_state_event(server, style, event).await? {
+            wanted.push(id.clone());
+            previous.insert(event.pdu.event_id.clone(), id);
+        }
+        wanted.extend(event.header.redacted_by.clone());
+    }
+    let found = server.rooms.events.get_many(&wanted).await?;
+    let found: BTreeMap<OwnedEventId, Rc<StoredEvent>> =
+        wanted.into_iter().zip(found).filter_map(|(id, event)| Some((id, event?))).collect();
+
+    let now_ms = server.environment.clock.now_ms();
+    let formatted = events.iter().map(|(event, membership)| {
+        let previous = previous.get(&event.pdu.event_id).and_then(|id| found.get(id));
+        let redaction = event.header.redacted_by.as_ref().and_then(|id| found.get(id));
+        let unsigned = Unsigned {
+            age: age(now_ms, &event.pdu),
+            membership: *membership,
+            prev_content: previous.map(|previous| &*previous.pdu.content),
+            prev_sender: previous.map(|previous| &*previous.pdu.sender),
+            redacted_because: redaction.map(|redaction| redacted_because(now_ms, style, &redaction.pdu)),
+            replaces_state: previous.map(|previous| &*previous.pdu.event_id),
+            transaction_id: transaction_id(session, event),
+        };
+        Raw::from_json(write(style, &event.pdu, unsigned))
+    });
+    Ok(formatted.collect())
+}
+
+/// The event that held the place of a state event before it.
+async fn previous_state_event(
+    server: &Homeserver,
+    style: Style,
+    event: &StoredEvent,
+) -> Result<Option<OwnedEventId>, StoreError> {
+    let Some((kind, key)) = event.pdu.state_map_key().filter(|_| style.previous) else { return Ok(None) };
+    let Some(before) = event.header.state_before else { return Ok(None) };
+    Ok(server.rooms.states.load(before).await?.get(&kind, &key).cloned())
+}
+
+fn redacted_because(now_ms: u64, style: Style, redaction: &Pdu) -> Box<RawJsonValue> {
+    let unsigned = Unsigned {
+        age: age(now_ms, redaction),
+        membership: None,
+        prev_content: None,
+        prev_sender: None,
+        redacted_because: None,
+        replaces_state: None,
+        transaction_id: None,
+    };
+    write(style, redaction, unsigned)
+}
+
+fn write(style: Style, pdu: &Pdu, unsigned: Unsigned<'_>) -> Box<RawJsonValue> {
+    let event = ClientEvent {
+        content: &pdu.content,
+        event_id: &pdu.event_id,
+        origin_server_ts: pdu.origin_server_ts,
+        // Beside the content too where the room version keeps it inside, for clients that look there only.
+        redacts: pdu.redacts.as_deref(),
+        room_id: style.room_id.then_some(&*pdu.room_id),
+        sender: &pdu.sender,
+        state_key: pdu.state_key.as_deref(),
+        kind: &pdu.kind,
+        unsigned,
+    };
+    serde_json::value::to_raw_value(&event).expect("an event has string keys and finite numbers")
+}
+
+fn age(now_ms: u64, pdu: &Pdu) -> u64 {
+    now_ms.saturating_sub(pdu.origin_server_ts.get().into())
+}
+
+/// The transaction id an event was sent with, which only the device that sent it gets to know.
+fn transaction_id<'a>(session: &Session, event: &'a StoredEvent) -> Option<&'a str> {
+    let (device_id, txn_id) = event.header.client_txn.as_ref()?;
+    (event.pdu.sender == session.user_id && *device_id == session.device_id).then_some(txn_id.as_str())
+}

@@ -1,0 +1,237 @@
+//! How far each user has read (client-server API, "Receipts"): the latest receipt of each kind and thread is kept.
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+};
+
+use futures::lock::Mutex;
+use ruma::{
+    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId,
+    api::federation::transactions::edu::{Edu, ReceiptContent, ReceiptData, ReceiptMap},
+    events::receipt::{Receipt, ReceiptThread, ReceiptType},
+};
+use thiserror::Error;
+
+use super::{room_for, tell_room};
+use crate::{
+    homeserver::{
+        Homeserver,
+        positions::Position,
+        rooms::Room,
+        unread::{self, Scope},
+    },
+    ports::{Batch, StoreError},
+    storage::{
+        Direction,
+        tables::{ReceiptRow, Receipts as ReceiptsTable},
+    },
+};
+
+/// The most receipts believed of one EDU.
+pub const RECEIPTS_PER_EDU_MAX: usize = 1_000;
+/// The most threads in which a user's receipts of one type are kept for a room.
+pub const RECEIPT_THREADS_MAX: usize = 500;
+/// What stands for the main timeline where a thread's root would be.
+const MAIN_THREAD: &str = "main";
+
+#[derive(Debug, Error)]
+pub enum ReceiptError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("you are not in this room")]
+    NotInRoom,
+    #[error("there is no such event in this room")]
+    NoSuchEvent,
+    #[error("`thread_id` is neither \"main\" nor an event id")]
+    BadThread,
+}
+
+/// What clients read up to where.
+pub struct Read {
+    pub kind: ReceiptType,
+    pub event_id: OwnedEventId,
+    pub thread: ReceiptThread,
+}
+
+#[derive(Default)]
+pub struct Receipts {
+    /// Held from reading to committing, so that of two receipts the later stays.
+    writing: Mutex<()>,
+    /// The position of the latest receipt in each room.
+    newest: RefCell<BTreeMap<OwnedRoomId, u64>>,
+    /// Whether `newest` knows of what was stored before the start.
+    loaded: Cell<bool>,
+}
+
+impl Receipts {
+    /// The position of the latest receipt in a room, once `load` is done.
+    pub fn newest(&self, room_id: &RoomId) -> u64 {
+        self.newest.borrow().get(room_id).copied().unwrap_or_default()
+    }
+
+    fn note(&self, room_id: &RoomId, position: u64) {
+        let mut newest = self.newest.borrow_mut();
+        let entry = newest.entry(room_id.to_owned()).or_default();
+        *entry = position.max(*entry);
+    }
+}
+
+/// Learns once what was stored before the start.
+pub async fn load(server: &Homeserver) -> Result<(), StoreError> {
+    if !server.receipts.loaded.get() {
+        for ((room_id, ..), row) in server.database.scan_all::<ReceiptsTable, _>(&()).await? {
+            server.receipts.note(&room_id, row.position);
+        }
+        server.receipts.loaded.set(true);
+    }
+    Ok(())
+}
+
+/// A local user has read up to an event.
+pub async fn read(server: &Rc<Homeserver>, room_id: &RoomId, user: &UserId, read: Read) -> Result<(), ReceiptError> {
+    let room = joined_room(server, room_id, user).await?;
+    let event = server.rooms.events.get(&read.event_id).await?;
+    let event = event.filter(|event| event.header.room == room.num).ok_or(ReceiptError::NoSuchEvent)?;
+    let thread = thread_key(&read.thread).ok_or(ReceiptError::BadThread)?;
+    let ts_ms = server.environment.clock.now_ms();
+    let _writing = server.receipts.writing.lock().await;
+    let mut batch = Batch::default();
+    let position = server.positions.next().await?;
+    let row = ReceiptRow { event_id: read.event_id, ts_ms, position: position.value(), order: event.header.order };
+    if !put(server, &room, user, &read.kind, thread, &row, &mut batch).await? {
+        return Ok(());
+    }
+    let change = match row.order {
+        Some(order) => {
+            Some(unread::read_through(server, user, room_id, order, scope_of(&read.thread), &mut batch).await?)
+        }
+        None => None,
+    };
+    commit(server, batch, position).await?;
+    server.unread.adopt(room_id, change.into_iter().collect());
+    server.notifier.notify();
+    if read.kind == ReceiptType::Read {
+        tell(server, &room, user, row, read.thread);
+    }
+    Ok(())
+}
+
+/// Whether a local user is in the room and the event is one of it: what a read marker needs.
+pub async fn check_marker(
+    server: &Homeserver,
+    room_id: &RoomId,
+    user: &UserId,
+    event_id: &EventId,
+) -> Result<(), ReceiptError> {
+    let room = joined_room(server, room_id, user).await?;
+    let event = server.rooms.events.get(event_id).await?;
+    event.filter(|event| event.header.room == room.num).map(drop).ok_or(ReceiptError::NoSuchEvent)
+}
+
+/// Takes in what `origin` says. What it may not say is ignored.
+pub async fn apply_incoming(
+    server: &Rc<Homeserver>,
+    origin: &ServerName,
+    content: ReceiptContent,
+) -> Result<(), StoreError> {
+    let _writing = server.receipts.writing.lock().await;
+    let mut batch = Batch::default();
+    let position = server.positions.next().await?;
+    let receipts = content.receipts.into_iter().flat_map(|(room_id, receipts)| {
+        receipts.read.into_iter().map(move |(user, data)| (room_id.clone(), user, data))
+    });
+    for (room_id, user, data) in receipts.take(RECEIPTS_PER_EDU_MAX) {
+        let Some(room) = room_for(server, origin, &room_id, &user).await? else { continue };
+        let (Some(event_id), Some(thread)) = (data.event_ids.into_iter().next_back(), thread_key(&data.data.thread))
+        else {
+            continue;
+        };
+        let event = server.rooms.events.get(&event_id).await?;
+        if event.as_ref().is_some_and(|event| event.header.room != room.num) {
+            continue;
+        }
+        let ts_ms = data.data.ts.map_or_else(|| server.environment.clock.now_ms(), |ts| ts.get().into());
+        let order = event.and_then(|event| event.header.order);
+        let row = ReceiptRow { event_id, ts_ms, position: position.value(), order };
+        put(server, &room, &user, &ReceiptType::Read, thread, &row, &mut batch).await?;
+    }
+    if !batch.is_empty() {
+        commit(server, batch, position).await?;
+        server.notifier.notify();
+    }
+    Ok(())
+}
+
+/// Puts the receipt into `batch` unless it says less than the one before it. Returns whether it did.
+async fn put(
+    server: &Homeserver,
+    room: &Room,
+    user: &UserId,
+    kind: &ReceiptType,
+    thread: String,
+    row: &ReceiptRow,
+    batch: &mut Batch,
+) -> Result<bool, StoreError> {
+    let key = (room.id.clone(), user.to_owned(), kind.to_string(), thread);
+    match server.database.get::<ReceiptsTable>(&key).await? {
+        Some(before) if before.event_id == row.event_id => return Ok(false),
+        Some(before) if before.order.is_some() && row.order.is_some() && row.order < before.order => return Ok(false),
+        Some(_) => {}
+        None => {
+            let prefix = (room.id.clone(), user.to_owned(), kind.to_string());
+            let scan =
+                server.database.scan_prefix::<ReceiptsTable, _>(&prefix, Direction::Ascending, RECEIPT_THREADS_MAX);
+            if scan.await?.len() >= RECEIPT_THREADS_MAX {
+                return Ok(false);
+            }
+        }
+    }
+    batch.put::<ReceiptsTable>(&key, row);
+    server.receipts.note(&room.id, row.position);
+    Ok(true)
+}
+
+async fn commit(server: &Homeserver, batch: Batch, position: Position) -> Result<(), StoreError> {
+    server.database.commit(batch).await?;
+    drop(position);
+    Ok(())
+}
+
+async fn joined_room(server: &Homeserver, room_id: &RoomId, user: &UserId) -> Result<Rc<Room>, ReceiptError> {
+    let room = server.rooms.get(room_id).await?.filter(|room| room.is_joined(user));
+    room.ok_or(ReceiptError::NotInRoom)
+}
+
+fn tell(server: &Homeserver, room: &Room, user: &UserId, row: ReceiptRow, thread: ReceiptThread) {
+    let ts = MilliSecondsSinceUnixEpoch(row.ts_ms.try_into().unwrap_or_default());
+    let mut receipt = Receipt::new(ts);
+    receipt.thread = thread;
+    let data = ReceiptData::new(receipt, vec![row.event_id]);
+    let users: BTreeMap<OwnedUserId, ReceiptData> = [(user.to_owned(), data)].into();
+    let content = ReceiptContent::new([(room.id.clone(), ReceiptMap::new(users))].into());
+    tell_room(server, room, &Edu::Receipt(content));
+}
+
+/// A receipt's thread as it is in the table's key. `None` if it is none.
+fn thread_key(thread: &ReceiptThread) -> Option<String> {
+    match thread.as_str() {
+        None => Some(String::new()),
+        Some(MAIN_THREAD) => Some(MAIN_THREAD.to_owned()),
+        Some(root) => EventId::parse(root).ok().map(|root| root.to_string()),
+    }
+}
+
+/// The thread that a table's key names, as events say it.
+pub fn thread_id(key: &str) -> Option<&str> {
+    (!key.is_empty()).then_some(key)
+}
+
+fn scope_of(thread: &ReceiptThread) -> Scope {
+    match thread {
+        ReceiptThread::Unthreaded => Scope::Room,
+        ReceiptThread::Thread(root) => Scope::Thread(Some(root.clone())),
+        // "main", as `thread_key` lets nothing else through.
+        _ => Scope::Thread(None),
+    }
+}

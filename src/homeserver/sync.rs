@@ -1,0 +1,126 @@
+//! `/sync` (client-server API, "Syncing"): what is new for a device since the place it last heard of, or a wait for it.
+//!
+//! Everything clients are told has a position in one stream. A sync reads `Positions::visible` first and then tells what
+//! lies between `since` and there, so that `next_batch` never skips what is still being written.
+mod rooms;
+pub mod streams;
+
+use std::{collections::BTreeSet, rc::Rc};
+
+use futures::future::{Either, select};
+use ruma::{
+    OwnedUserId,
+    api::client::{filter::FilterDefinition, sync::sync_events::v3::Response},
+};
+use thiserror::Error;
+
+use super::{Homeserver, sessions::Session, user_rows};
+use crate::{domain::sync_token::StreamToken, ports::StoreError};
+
+/// The longest a sync waits for news, in milliseconds, whatever the client asks for: proxies and browsers give up soon
+/// after.
+pub const SYNC_TIMEOUT_MAX_MS: u64 = 30_000;
+
+#[derive(Debug, Error)]
+pub enum SyncError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("`since` is from the future: it is not a token of this server")]
+    UnknownSince,
+}
+
+/// What a device asks for.
+#[derive(Default)]
+pub struct Asked {
+    pub since: Option<StreamToken>,
+    pub filter: FilterDefinition,
+    /// The whole state of every room, whatever was told before.
+    pub full_state: bool,
+    /// The state after the timeline instead of the state before it.
+    pub state_after: bool,
+    pub timeout_ms: u64,
+}
+
+/// One look at everything between two positions for one device.
+struct Look<'a> {
+    server: &'a Homeserver,
+    session: &'a Session,
+    filter: &'a FilterDefinition,
+    since: Option<u64>,
+    /// The position the device has said it heard everything up to. `since` may have moved on while nothing came.
+    confirmed: Option<u64>,
+    until: u64,
+    full_state: bool,
+    state_after: bool,
+    /// Senders whose messages and invites the user does not want.
+    ignored: Rc<BTreeSet<OwnedUserId>>,
+}
+
+impl Look<'_> {
+    /// Whether something at `position` is news.
+    fn is_new(&self, position: u64) -> bool {
+        self.since.is_none_or(|since| position > since) && position <= self.until
+    }
+
+    /// Whether something as new as `position` may have come. What is newer than this look counts: older news may lie
+    /// below it.
+    fn may_be_new(&self, position: u64) -> bool {
+        self.since.is_none_or(|since| position > since)
+    }
+
+    /// Where the timeline ends for this look.
+    fn end(&self) -> i64 {
+        order_of(self.until)
+    }
+}
+
+/// The place in timelines of a stream position.
+fn order_of(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
+}
+
+/// Answers with what is new, at once if there is something or nothing was told before, else when something comes or the
+/// time is over.
+pub async fn sync(server: &Rc<Homeserver>, session: &Session, asked: Asked) -> Result<Response, SyncError> {
+    let mut since = asked.since.map(|token| token.0);
+    if since.is_some_and(|since| since > server.positions.visible()) {
+        return Err(SyncError::UnknownSince);
+    }
+    let timeout_ms = asked.timeout_ms.min(SYNC_TIMEOUT_MAX_MS);
+    let mut patience = server.environment.clock.sleep_ms(timeout_ms);
+    loop {
+        let news = server.notifier.listen();
+        let until = server.positions.visible();
+        let look = Look {
+            server,
+            session,
+            filter: &asked.filter,
+            since,
+            confirmed: asked.since.map(|token| token.0),
+            until,
+            full_state: asked.full_state,
+            state_after: asked.state_after,
+            ignored: user_rows::digest(server, &session.user_id).await?.ignored,
+        };
+        server.lazy_members.begin(session, look.confirmed, until);
+        let response = respond(&look).await?;
+        let at_once = since.is_none() || asked.full_state || timeout_ms == 0;
+        if at_once || !(response.rooms.is_empty() && response.account_data.is_empty()) {
+            return Ok(response);
+        }
+        // Nothing up to here: what comes is after it.
+        since = Some(until);
+        match select(patience, news).await {
+            Either::Left(_) => return Ok(response),
+            Either::Right(((), rest)) => patience = rest,
+        }
+    }
+}
+
+async fn respond(look: &Look<'_>) -> Result<Response, StoreError> {
+    let mut account_data = streams::account_data::changed(look).await?;
+    let mut response = Response::new(StreamToken(look.until).to_string());
+    response.account_data.events = account_data.take_global();
+    response.rooms = rooms::changed(look, account_data).await?;
+    Ok(response)
+}

@@ -1,0 +1,10 @@
+//! What a sync tells, one file a stream.
+pub(super) mod account_data;
+pub(super) mod invites;
+pub mod lazy_members;
+pub(super) mod receipts;
+pub(super) mod state;
+pub(super) mod summary;
+pub(super) mod timeline;
+pub(super) mod typing;
+pub(super) mod unread;
