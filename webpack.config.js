@@ -96,6 +96,7 @@ export default function config({ build = { id: "development", time: 0 }, wasm, o
       minimizer: [new EsbuildPlugin({ target: BROWSER_TARGET, css: true, legalComments: "none" })],
       // One vendor chunk would be fetched by worker and service worker as well; they share nothing with the app.
       splitChunks: false,
+      chunkIds: "named",
     },
     plugins: [
       new webpack.DefinePlugin({ WARREN_BUILD: JSON.stringify(build) }),

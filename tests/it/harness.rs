@@ -1,32 +1,20 @@
-//! One homeserver on a memory disk with a clock that only tests move, seeded entropy, and nobody to talk to.
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-    future::poll_fn,
-    rc::Rc,
-    task::{Poll, Waker},
-};
+//! One homeserver on a memory disk, driven by requests.
+use std::{cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
-use futures::{
-    FutureExt,
-    executor::{LocalPool, LocalSpawner},
-    future::{LocalBoxFuture, ready},
-    task::LocalSpawnExt,
-};
+use futures::{FutureExt, executor::LocalPool, task::LocalSpawnExt};
 use http::{HeaderMap, StatusCode};
-use ruma::{OwnedServerName, ServerName};
+use ruma::ServerName;
 use serde_json::{Value, json};
 use warren::{
     api::{self, Origin},
-    domain::identity::DEFAULT_SUFFIX,
+    domain::identity::{DEFAULT_SUFFIX, PublicKey},
     homeserver::{Homeserver, Options, identity},
-    ports::{Clock, Entropy, Environment, Lane, Offload, Tasks, Transport, TransportError, offload::Computation},
+    ports::{Environment, StoreError},
     storage::memory::MemoryDisk,
 };
 
-/// The clock's first reading, in milliseconds since the Unix epoch.
-const START_MS: u64 = 1_700_000_000_000;
+use crate::fakes::{FakeClock, FaultyStore, Inline, NobodyThere, PoolTasks, SeededEntropy};
 
 /// An answer: status, headers, and the body as JSON (`null` if it is empty).
 pub struct Answer {
@@ -80,6 +68,7 @@ pub struct TestServer {
     pub clock: Rc<FakeClock>,
     pub transport: Rc<NobodyThere>,
     pub disk: MemoryDisk,
+    store: Rc<FaultyStore>,
     pool: RefCell<LocalPool>,
 }
 
@@ -97,8 +86,9 @@ impl TestServer {
         let mut pool = LocalPool::new();
         let clock = FakeClock::new();
         let transport = Rc::new(NobodyThere::default());
+        let store = Rc::new(FaultyStore::new(disk.open()));
         let environment = Environment {
-            store: Rc::new(disk.open()),
+            store: store.clone(),
             transport: transport.clone(),
             clock: clock.clone(),
             entropy: Rc::new(SeededEntropy::default()),
@@ -110,7 +100,7 @@ impl TestServer {
                 identity::load_or_create(environment.store.clone(), &*environment.entropy, DEFAULT_SUFFIX).await;
             Homeserver::start(environment, Rc::new(identity.unwrap()), options).await.unwrap()
         });
-        Self { homeserver, clock, transport, disk, pool: RefCell::new(pool) }
+        Self { homeserver, clock, transport, disk, store, pool: RefCell::new(pool) }
     }
 
     pub fn server_name(&self) -> &ServerName {
@@ -143,14 +133,30 @@ impl TestServer {
         self.run(answer(self.homeserver.clone(), request, Origin::Client))
     }
 
+    /// A request that came by the connection of a peer, as it stands.
+    pub fn send_as(&self, peer: PublicKey, request: api::Request) -> Answer {
+        self.run(answer(self.homeserver.clone(), request, Origin::Peer(peer)))
+    }
+
+    /// From now on commits fail with `fault`, or succeed again.
+    pub fn set_fault(&self, fault: Option<StoreError>) {
+        self.store.fault.replace(fault);
+    }
+
     /// Starts a request that may wait, such as a long poll, and runs until everything waits.
     pub fn start(&self, method: &str, path: &str, token: Option<&str>) -> Pending {
+        let pending = self.queue(request(method, path, token, ""));
+        self.settle();
+        pending
+    }
+
+    /// Has a request ready to run beside others; the next `settle` runs it.
+    pub fn queue(&self, request: api::Request) -> Pending {
         let slot = Rc::new(RefCell::new(None));
         let answered = slot.clone();
-        let answering = answer(self.homeserver.clone(), request(method, path, token, ""), Origin::Client);
+        let answering = answer(self.homeserver.clone(), request, Origin::Client);
         let task = answering.map(move |answer| drop(answered.replace(Some(answer))));
         self.pool.borrow().spawner().spawn_local(task).expect("the pool runs as long as the server");
-        self.settle();
         Pending(slot)
     }
 
@@ -203,108 +209,4 @@ async fn answer(homeserver: Rc<Homeserver>, request: api::Request, origin: Origi
         bytes => serde_json::from_slice(bytes).expect("every answer with a body is JSON"),
     };
     Answer { status: parts.status, headers: parts.headers, body }
-}
-
-/// Time stands still until `advance`.
-pub struct FakeClock {
-    now_ms: Cell<u64>,
-    sleepers: RefCell<BTreeMap<u64, Vec<Waker>>>,
-    /// So that `sleep_ms` can hand out futures that outlive the borrow.
-    itself: std::rc::Weak<Self>,
-}
-
-impl FakeClock {
-    fn advance(&self, ms: u64) {
-        self.now_ms.set(self.now_ms.get() + ms);
-        let later = self.sleepers.borrow_mut().split_off(&(self.now_ms.get() + 1));
-        let due = self.sleepers.replace(later);
-        due.into_values().flatten().for_each(Waker::wake);
-    }
-}
-
-impl FakeClock {
-    fn new() -> Rc<Self> {
-        Rc::new_cyclic(|itself| Self {
-            now_ms: Cell::new(START_MS),
-            sleepers: RefCell::default(),
-            itself: itself.clone(),
-        })
-    }
-}
-
-impl Clock for FakeClock {
-    fn now_ms(&self) -> u64 {
-        self.now_ms.get()
-    }
-
-    fn sleep_ms(&self, duration_ms: u64) -> LocalBoxFuture<'static, ()> {
-        let clock = self.itself.upgrade().expect("self is alive");
-        let until = self.now_ms.get() + duration_ms;
-        Box::pin(poll_fn(move |context| {
-            if clock.now_ms.get() >= until {
-                return Poll::Ready(());
-            }
-            clock.sleepers.borrow_mut().entry(until).or_default().push(context.waker().clone());
-            Poll::Pending
-        }))
-    }
-}
-
-/// The same bytes in every run (splitmix64).
-#[derive(Default)]
-struct SeededEntropy(Cell<u64>);
-
-impl Entropy for SeededEntropy {
-    fn fill(&self, buffer: &mut [u8]) {
-        for chunk in buffer.chunks_mut(8) {
-            self.0.set(self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
-            let mut z = self.0.get();
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            chunk.copy_from_slice(&(z ^ (z >> 31)).to_le_bytes()[..chunk.len()]);
-        }
-    }
-}
-
-struct PoolTasks(LocalSpawner);
-
-impl Tasks for PoolTasks {
-    fn spawn(&self, task: LocalBoxFuture<'static, ()>) {
-        // Fails only once the pool is gone, and with it everything that could have waited for the task.
-        let _ = self.0.spawn_local(task);
-    }
-}
-
-struct Inline;
-
-impl Offload for Inline {
-    fn run(&self, work: Computation) -> LocalBoxFuture<'static, Vec<u8>> {
-        Box::pin(ready(work()))
-    }
-}
-
-/// A transport with nobody at the other end; remembers what addresses it was told.
-#[derive(Default)]
-pub struct NobodyThere {
-    pub hints: RefCell<BTreeMap<OwnedServerName, Vec<String>>>,
-}
-
-impl Transport for NobodyThere {
-    fn request(
-        &self,
-        destination: OwnedServerName,
-        _lane: Lane,
-        _request: http::Request<Bytes>,
-    ) -> LocalBoxFuture<'static, Result<http::Response<Bytes>, TransportError>> {
-        let reason = "nobody is there".to_owned();
-        Box::pin(ready(Err(TransportError::Unreachable { server: destination, reason })))
-    }
-
-    fn connected(&self) -> Vec<OwnedServerName> {
-        Vec::new()
-    }
-
-    fn add_address_hints(&self, server: &ServerName, addresses: Vec<String>) {
-        self.hints.borrow_mut().insert(server.to_owned(), addresses);
-    }
 }

@@ -1,7 +1,9 @@
 //! The API as a client or another server sees it: one homeserver in memory, requests in, answers out. One file a module.
+mod fakes;
 mod harness;
 mod talk;
 
+mod api_faults;
 mod client_account;
 mod client_config;
 mod client_device;

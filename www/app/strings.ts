@@ -122,7 +122,7 @@ export const strings = {
     failed: {
       unreachable:
         "Nobody who could let you in was reachable. They may have closed their tab. Ask them to open Warren, then try again.",
-      offline: "You are offline: the relay cannot be reached. The link stays here; try again when the connection is back.",
+      offline: "You are offline: the relay cannot be reached. This page tries again when the connection is back.",
       forbidden: "The room did not let you in: it is invite-only by now, or you were banned from it.",
       notFound: "The people in this link do not know the room.",
       version: "The room uses a room version this Warren does not know yet.",
@@ -298,6 +298,7 @@ export const strings = {
     restarting: "Your homeserver stopped and is being restarted. Nothing that was saved is lost.",
     restarted: "Your homeserver stopped and was restarted. Nothing that was saved is lost.",
     failed: "Your homeserver could not start.",
+    stopped: "This tab no longer uses your homeserver. Reload it to go on.",
     noRelay: "No relay is set up, so other browsers cannot be reached. Everything here is saved.",
     connecting: "Connecting to the relay…",
     offline: "You are offline. Everything here is saved; messages go out when the connection returns.",

@@ -5,43 +5,11 @@ import { Entrance, type Phase } from "./entrance.ts";
 import { KeptValues } from "./kept-values.ts";
 import { loadSession, saveSession, type Session } from "./session.ts";
 import { strings } from "../strings.ts";
+import { FakeHomeserver, ok, prepareForSdk, refuse, type FakeAnswer } from "../testing/fake-homeserver.ts";
 
-type Answer = { status: number; body: unknown };
-type Handler = (body: Record<string, unknown>, token: string | null) => Answer | undefined;
-
-/** Answers by method and the end of the path; what is not told hangs until it is aborted, as a long poll does. */
-class FakeHomeserver {
-  readonly requests: { what: string; body: Record<string, unknown>; token: string | null }[] = [];
-  readonly handlers = new Map<string, Handler>([
-    ["GET versions", () => ({ status: 200, body: { versions: ["v1.11"] } })],
-    ["GET pushrules", () => ({ status: 200, body: { global: {} } })],
-    ["POST filter", () => ({ status: 200, body: { filter_id: "1" } })],
-    ["PUT displayname", () => ({ status: 200, body: {} })],
-    ["GET profile", () => ({ status: 200, body: { displayname: "Ada" } })],
-  ]);
-
-  readonly fetch = (input: RequestInfo | URL, init?: RequestInit): Promise<Response> => {
-    const { pathname } = new URL(String(input));
-    const what = `${init?.method ?? "GET"} ${NAMES.find((name) => pathname.includes(name)) ?? pathname}`;
-    const body = init?.body ? (JSON.parse(String(init.body)) as Record<string, unknown>) : {};
-    const token = new Headers(init?.headers).get("authorization");
-    this.requests.push({ what, body, token });
-    const answer = this.handlers.get(what)?.(body, token);
-    if (!answer) return new Promise((_, reject) => init?.signal?.addEventListener("abort", () => reject(init.signal?.reason)));
-    return Promise.resolve(new Response(JSON.stringify(answer.body), { status: answer.status, headers: { "content-type": "application/json" } }));
-  };
-
-  asked(what: string): number {
-    return this.requests.filter((request) => request.what === what).length;
-  }
-}
-
-const NAMES = ["versions", "pushrules", "filter", "displayname", "profile", "register", "login", "sync", "capabilities"];
-const registered = (username: unknown, token = "token-1"): Answer => ({
-  status: 200,
-  body: { user_id: `@${String(username)}:a.example`, device_id: "D", access_token: token },
-});
-const refused: Answer = { status: 401, body: { errcode: "M_UNKNOWN_TOKEN", error: "?" } };
+const registered = (username: unknown, token = "token-1"): FakeAnswer =>
+  ok({ user_id: `@${String(username)}:a.example`, device_id: "D", access_token: token });
+const refused = refuse(401, "M_UNKNOWN_TOKEN");
 const session: Session = { userId: "@ada:a.example", deviceId: "D", accessToken: "token-1", password: "pw" };
 
 let homeserver: FakeHomeserver;
@@ -50,7 +18,7 @@ let entrances: Entrance[];
 
 function makeEntrance(): Entrance {
   const made = new Entrance({
-    homeserver: { baseUrl: "http://page.example", fetch: homeserver.fetch },
+    homeserver,
     profile: "default",
     kept,
     onHomeserverBack: () => () => undefined,
@@ -67,19 +35,7 @@ async function reached<At extends Phase["at"]>(entrance: Entrance, at: At): Prom
   return entrance.phase.get() as Extract<Phase, { at: At }>;
 }
 
-beforeAll(() => {
-  // matrix-js-sdk uses what browsers have had since 2023, and Node since version 22.
-  Promise.withResolvers ??= function withResolvers<T>() {
-    let resolve!: (value: T | PromiseLike<T>) => void;
-    let reject!: (reason?: unknown) => void;
-    const promise = new Promise<T>((onResolve, onReject) => {
-      resolve = onResolve;
-      reject = onReject;
-    });
-    return { promise, resolve, reject };
-  };
-  for (const method of ["log", "debug", "info", "warn", "error", "trace"] as const) vi.spyOn(console, method).mockImplementation(() => undefined);
-});
+beforeAll(prepareForSdk);
 
 beforeEach(() => {
   homeserver = new FakeHomeserver();
@@ -96,22 +52,22 @@ afterEach(() => {
 
 describe("coming in", () => {
   it("registers with a name of its own making, keeps the session, and sets the display name", async () => {
-    homeserver.handlers.set("POST register", (body) => registered(body.username));
+    homeserver.handlers.set("POST register", ({ body }) => registered(body.username));
     const entrance = makeEntrance();
     await entrance.enter("  Ada Lovelace ");
     const { account } = await reached(entrance, "inside");
     expect(account.userId).toBe("@ada-lovelace:a.example");
-    await vi.waitFor(() => expect(homeserver.requests.find((request) => request.what === "PUT displayname")?.body).toEqual({ displayname: "Ada Lovelace" }));
+    await vi.waitFor(() => expect(homeserver.asked("PUT displayname")[0]?.body).toEqual({ displayname: "Ada Lovelace" }));
     await vi.waitFor(() => expect(loadSession(kept, "default")).toMatchObject({ accessToken: "token-1" }));
     await vi.waitFor(() => expect(loadSession(kept, "default")).not.toHaveProperty("pendingName"));
-    const body = homeserver.requests.find((request) => request.what === "POST register")?.body ?? {};
+    const body = homeserver.asked("POST register")[0]?.body ?? {};
     expect(body.auth).toEqual({ type: "m.login.dummy" });
     expect(body.password).toBe(account.password);
   });
 
   it("tries another user name when one is taken", async () => {
-    homeserver.handlers.set("POST register", ({ username }) =>
-      username === "ada-3" ? registered(username) : { status: 400, body: { errcode: "M_USER_IN_USE", error: "taken" } },
+    homeserver.handlers.set("POST register", ({ body: { username } }) =>
+      username === "ada-3" ? registered(username) : refuse(400, "M_USER_IN_USE", "taken"),
     );
     const entrance = makeEntrance();
     await entrance.enter("Ada");
@@ -119,11 +75,11 @@ describe("coming in", () => {
   });
 
   it("gives up after a bounded number of names", async () => {
-    homeserver.handlers.set("POST register", () => ({ status: 400, body: { errcode: "M_USER_IN_USE", error: "taken" } }));
+    homeserver.handlers.set("POST register", () => (refuse(400, "M_USER_IN_USE", "taken")));
     const entrance = makeEntrance();
     await entrance.enter("Ada");
     expect((await reached(entrance, "welcome")).error).toBe(strings.problem.nameTaken);
-    expect(homeserver.asked("POST register")).toBe(20);
+    expect(homeserver.asked("POST register")).toHaveLength(20);
   });
 
   it("asks for a name before it asks the homeserver", async () => {
@@ -136,22 +92,22 @@ describe("coming in", () => {
   });
 
   it("says why it did not work, and works when tried again", async () => {
-    homeserver.handlers.set("POST register", () => ({ status: 503, body: { errcode: "M_UNKNOWN", error: "restarting" } }));
+    homeserver.handlers.set("POST register", () => (refuse(503, "M_UNKNOWN", "restarting")));
     const entrance = makeEntrance();
     await entrance.enter("Ada");
     expect((await reached(entrance, "welcome")).error).toBe(strings.problem.hostBusy);
-    homeserver.handlers.set("POST register", (body) => registered(body.username));
+    homeserver.handlers.set("POST register", ({ body }) => registered(body.username));
     await entrance.enter("Ada");
     await reached(entrance, "inside");
   });
 
   it("tries a display name that could not be set again at the next start", async () => {
-    homeserver.handlers.set("POST register", (body) => registered(body.username));
-    homeserver.handlers.set("PUT displayname", () => ({ status: 500, body: { errcode: "M_UNKNOWN", error: "?" } }));
+    homeserver.handlers.set("POST register", ({ body }) => registered(body.username));
+    homeserver.handlers.set("PUT displayname", () => (refuse(500, "M_UNKNOWN")));
     await makeEntrance().enter("Ada");
-    await vi.waitFor(() => expect(homeserver.asked("PUT displayname")).toBe(1));
+    await vi.waitFor(() => expect(homeserver.asked("PUT displayname")).toHaveLength(1));
     expect(loadSession(kept, "default")).toMatchObject({ pendingName: "Ada" });
-    homeserver.handlers.set("PUT displayname", () => ({ status: 200, body: {} }));
+    homeserver.handlers.set("PUT displayname", () => ok());
     makeEntrance();
     await vi.waitFor(() => expect(loadSession(kept, "default")).not.toHaveProperty("pendingName"));
   });
@@ -161,11 +117,11 @@ describe("coming back", () => {
   it("goes straight in with a kept session", () => {
     saveSession(kept, "default", session);
     expect(makeEntrance().phase.get().at).toBe("inside");
-    expect(homeserver.asked("POST register")).toBe(0);
+    expect(homeserver.asked("POST register")).toHaveLength(0);
   });
 
   it("takes over the account another tab made meanwhile", async () => {
-    homeserver.handlers.set("POST register", (body) => {
+    homeserver.handlers.set("POST register", ({ body }) => {
       saveSession(kept, "default", session);
       return registered(body.username, "token-2");
     });
@@ -177,8 +133,8 @@ describe("coming back", () => {
 
   it("renews a lost access token without a word", async () => {
     saveSession(kept, "default", session);
-    homeserver.handlers.set("GET pushrules", (_, token) => (token === "Bearer token-2" ? { status: 200, body: { global: {} } } : refused));
-    homeserver.handlers.set("POST login", (body) => {
+    homeserver.handlers.set("GET pushrules", ({ token }) => (token === "Bearer token-2" ? ok({ global: {} }) : refused));
+    homeserver.handlers.set("POST login", ({ body }) => {
       expect(body).toMatchObject({ password: "pw", device_id: "D", identifier: { user: "@ada:a.example" } });
       return registered("ada", "token-2");
     });
@@ -191,7 +147,7 @@ describe("coming back", () => {
   it("goes back to the welcome, with an explanation, when the homeserver does not know us", async () => {
     saveSession(kept, "default", session);
     homeserver.handlers.set("GET pushrules", () => refused);
-    homeserver.handlers.set("POST login", () => ({ status: 403, body: { errcode: "M_FORBIDDEN", error: "?" } }));
+    homeserver.handlers.set("POST login", () => (refuse(403, "M_FORBIDDEN")));
     const entrance = makeEntrance();
     expect(await reached(entrance, "welcome")).toMatchObject({ identityGone: true });
     expect(loadSession(kept, "default")).toBeUndefined();
@@ -200,7 +156,7 @@ describe("coming back", () => {
   it("forgets nothing when the homeserver merely fails", async () => {
     saveSession(kept, "default", session);
     homeserver.handlers.set("GET pushrules", () => refused);
-    homeserver.handlers.set("POST login", () => ({ status: 500, body: { errcode: "M_UNKNOWN", error: "broken" } }));
+    homeserver.handlers.set("POST login", () => (refuse(500, "M_UNKNOWN", "broken")));
     const entrance = makeEntrance();
     expect(await reached(entrance, "welcome")).toMatchObject({ identityGone: false, error: strings.problem.unexpected("broken") });
     expect(loadSession(kept, "default")).toEqual(session);

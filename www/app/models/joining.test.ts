@@ -79,6 +79,18 @@ describe("a join", () => {
     expect(joining.step.get().at).toBe("joined");
   });
 
+  it("starts again by itself when the relay is back, unless it was stopped", async () => {
+    const relay = new Observable<RelayState>("offline");
+    const unreachable = (): Promise<void> => (relay.get() === "connected" ? Promise.resolve() : Promise.reject({ httpStatus: 502 }));
+    const [waiting, stopped] = [new Joining(account(unreachable), LINK, relay), new Joining(account(unreachable), LINK, relay)];
+    await Promise.all([waiting.start(), stopped.start()]);
+    expect(waiting.step.get()).toEqual({ at: "failed", why: strings.join.failed.offline });
+    stopped.stop();
+    relay.set("connected");
+    await vi.waitFor(() => expect(waiting.step.get().at).toBe("joined"));
+    expect(stopped.step.get().at).toBe("failed");
+  });
+
   it("runs once at a time", async () => {
     const asked = account();
     const joining = new Joining(asked, LINK, connected);

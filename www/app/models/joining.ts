@@ -27,6 +27,7 @@ export class Joining {
   readonly #relay: Readable<RelayState>;
   readonly #step = new Observable<JoinStep>({ at: "asking" });
   #running = false;
+  #stopWaiting: (() => void) | undefined;
 
   readonly step: Readable<JoinStep> = this.#step;
 
@@ -40,14 +41,28 @@ export class Joining {
   async start(): Promise<void> {
     if (this.#running || this.#step.get().at === "joined") return;
     this.#running = true;
+    this.stop();
     try {
       await this.#run();
     } catch (error) {
       const failure = joinFailure(error, this.#relay.get() === "offline");
+      if (failure === "offline") this.#startWhenBack();
       this.#step.set({ at: "failed", why: failure === "other" ? explainError(error) : strings.join.failed[failure] });
     } finally {
       this.#running = false;
     }
+  }
+
+  /** Does not try again by itself any more. */
+  stop(): void {
+    this.#stopWaiting?.();
+    this.#stopWaiting = undefined;
+  }
+
+  #startWhenBack(): void {
+    this.#stopWaiting = this.#relay.subscribe(() => {
+      if (this.#relay.get() === "connected") void this.start();
+    });
   }
 
   async #run(): Promise<void> {

@@ -15,7 +15,7 @@ import {
 import { Derived, Observable, type Readable } from "./observable.ts";
 import { roomNames } from "./room-names.ts";
 import { timelineEvent } from "./timeline-events.ts";
-import { timelineItems, type TimelineItem } from "./timeline-items.ts";
+import { keepUnchanged, timelineItems, type TimelineItem } from "./timeline-items.ts";
 
 export interface TimelineView {
   items: TimelineItem[];
@@ -48,6 +48,7 @@ export class RoomTimeline {
   readonly #room: Room;
   readonly #readUpTo: string | undefined;
   readonly #older = new Observable<"idle" | "loading" | "failed">("idle");
+  #items: TimelineItem[] = [];
   #markedRead: string | undefined;
 
   constructor(client: MatrixClient, room: Room) {
@@ -133,8 +134,10 @@ export class RoomTimeline {
     const own = room.getMember(ownUserId);
     const mayDeleteOthers = own !== null && room.currentState.hasSufficientPowerLevelFor("redact", own.powerLevel);
     const older = this.#older.get();
+    const context = { ownUserId, nameOf, mayDeleteOthers, readUpTo: this.#readUpTo };
+    this.#items = keepUnchanged(this.#items, timelineItems(events, context));
     return {
-      items: timelineItems(events, { ownUserId, nameOf, mayDeleteOthers, readUpTo: this.#readUpTo }),
+      items: this.#items,
       older: this.#hasOlder() ? (older === "idle" ? "some" : older) : "none",
       typing: room
         .getMembers()

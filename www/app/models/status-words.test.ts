@@ -65,6 +65,7 @@ describe("the line", () => {
     const error = { code: "newer_schema", message: "7 > 6" } as const;
     expect(statusLine(view({ phase: "failed", error }), peopleOf)).toEqual({ tone: "bad", text: strings.problem.newerSchema });
     expect(lineOf(view({ phase: "failed" }))).toBe(strings.status.failed);
+    expect(lineOf(view({ phase: "stopped" }))).toBe(strings.status.stopped);
   });
 });
 

@@ -27,7 +27,8 @@ export type PeopleOf = (serverName: string) => string[];
 /** The status bar's line. */
 export function statusLine(view: HostView, peopleOf: PeopleOf): StatusLine {
   const words = strings.status;
-  if (view.phase === "failed" || view.phase === "stopped") return { tone: "bad", text: problemWords(view) };
+  if (view.phase === "failed") return { tone: "bad", text: problemWords(view) };
+  if (view.phase === "stopped") return { tone: "away", text: words.stopped };
   if (view.phase === "restarting") return { tone: "busy", text: words.restarting };
   const status = view.homeserver;
   if (view.phase === "starting" || !status) return { tone: "busy", text: words.starting };

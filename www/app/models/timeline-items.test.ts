@@ -1,7 +1,7 @@
 // Holds how a room's events become lines: days, groups, changes, the "new" marker, and what has no line.
 
 import { describe, expect, it } from "vitest";
-import { GROUP_GAP_MAX_MS, timelineItems, type TimelineContext, type TimelineEvent } from "./timeline-items.ts";
+import { GROUP_GAP_MAX_MS, keepUnchanged, timelineItems, type TimelineContext, type TimelineEvent } from "./timeline-items.ts";
 
 const ADA = "@ada:a.example";
 const BOB = "@bob:b.example";
@@ -127,6 +127,16 @@ describe("the marker of what is new", () => {
     expect(textOf([seen, event({ sender: ADA }), event({})], { readUpTo: "$seen" })).not.toContain("unread");
     expect(textOf([seen], { readUpTo: "$seen" })).not.toContain("unread");
   });
+});
+
+it("keeps the objects of lines that did not change, and only those", () => {
+  const events = [event({ content: { msgtype: "m.text", body: "a" } }), event({ content: { msgtype: "m.text", body: "b" } })];
+  const before = timelineItems(events, context);
+  const changed = { ...events[1]!, content: { msgtype: "m.text", body: "c" } };
+  const after = keepUnchanged(before, timelineItems([events[0]!, changed], context));
+  expect(after.map((item, index) => item === before[index])).toEqual([true, true, false]);
+  expect(after[2]).toMatchObject({ body: { text: "c" } });
+  expect(keepUnchanged(before, timelineItems(events, context))).toEqual(before);
 });
 
 describe("what may be done and what has no line", () => {

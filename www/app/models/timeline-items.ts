@@ -90,6 +90,27 @@ export function timelineItems(events: readonly TimelineEvent[], context: Timelin
   return items;
 }
 
+/** The new items, but the old object wherever nothing about it changed, so that views can tell at a glance. */
+export function keepUnchanged(before: readonly TimelineItem[], after: readonly TimelineItem[]): TimelineItem[] {
+  const known = new Map(before.map((item) => [item.key, item]));
+  return after.map((item) => {
+    const old = known.get(item.key);
+    return old && isSame(old, item) ? old : item;
+  });
+}
+
+function isSame(one: TimelineItem, other: TimelineItem): boolean {
+  if (one.kind === "message" && other.kind === "message") {
+    return sameFields({ ...one, body: undefined }, { ...other, body: undefined }) && sameFields(one.body, other.body);
+  }
+  return sameFields(one, other);
+}
+
+function sameFields(one: object, other: object): boolean {
+  const fields = Object.entries(other);
+  return fields.length === Object.keys(one).length && fields.every(([name, value]) => one[name as keyof typeof one] === value);
+}
+
 /** Homeservers may leave out what a state event replaced; what was seen on the way stands in for it. */
 function withPrevious(event: TimelineEvent, states: Map<string, Record<string, unknown>>): TimelineEvent {
   if (event.stateKey === undefined) return event;

@@ -30,6 +30,7 @@ function JoinByLink({ account, link }: { account: Account; link: JoinLink }) {
   const step = useReadable(joining.step);
   useEffect(() => {
     void joining.start();
+    return () => joining.stop();
   }, [joining]);
   useEffect(() => {
     if (step.at === "joined") replaceRoute({ view: "room", roomId: step.roomId });

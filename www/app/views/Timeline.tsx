@@ -1,6 +1,6 @@
 // The messages of a room, oldest at the top; loads older ones as the reader goes up, and marks as read what was at the end.
 
-import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import type { Room } from "matrix-js-sdk";
 import type { Account } from "../models/account.ts";
 import { bodyLine } from "../models/message-body.ts";
@@ -89,7 +89,8 @@ interface LineProps {
   onDelete: (eventId: string) => void;
 }
 
-function Line({ item, now, timeline, onDelete }: LineProps) {
+/** A room may have thousands of lines, of which a message changes one. */
+const Line = memo(function Line({ item, now, timeline, onDelete }: LineProps) {
   switch (item.kind) {
     case "day":
       return (
@@ -108,7 +109,7 @@ function Line({ item, now, timeline, onDelete }: LineProps) {
     case "message":
       return <MessageLine item={item} timeline={timeline} onDelete={onDelete} />;
   }
-}
+});
 
 function Beginning({ older, arriving, onLoad }: { older: TimelineView["older"]; arriving: boolean; onLoad: () => void }) {
   const words = strings.room;

@@ -1,0 +1,37 @@
+// Finds the browsers that the tests drive, and installs them where that can be done without asking.
+import { existsSync } from "node:fs";
+import { Explained, step } from "./step.mjs";
+import { answerOf } from "./setup.mjs";
+
+/** What each is called: the environment variable that names one, and the usual names. */
+const BROWSERS = {
+  chromium: { variable: "WARREN_CHROMIUM", commands: ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"], debian: "chromium" },
+  firefox: { variable: "WARREN_FIREFOX", commands: ["firefox-esr", "firefox"], debian: "firefox-esr" },
+  chromedriver: { variable: "CHROMEDRIVER", commands: ["chromedriver"], debian: "chromium-driver" },
+};
+
+/** The path of `kind`, or undefined. */
+export function findBrowser(kind) {
+  const { variable, commands } = BROWSERS[kind];
+  const named = process.env[variable];
+  if (named && existsSync(named)) return named;
+  return commands.map((command) => answerOf("sh", "-c", `command -v ${command}`)).find(Boolean);
+}
+
+/** Installs what is missing, as root (or by sudo without a password) on Debian and its kin; says what to do elsewhere. */
+export async function installBrowsers() {
+  const missing = Object.keys(BROWSERS).filter((kind) => !findBrowser(kind));
+  if (!missing.length) return;
+  const packages = missing.map((kind) => BROWSERS[kind].debian);
+  const asRoot = process.getuid?.() === 0 ? [] : answerOf("sudo", "-n", "true") === undefined ? undefined : ["sudo", "-n"];
+  if (!asRoot || !answerOf("apt-get", "--version")) {
+    const variables = missing.map((kind) => BROWSERS[kind].variable).join(", ");
+    throw new Explained(`The tests need ${missing.join(", ")}: install them (Debian: \`apt install ${packages.join(" ")}\`) or name them in ${variables}.`);
+  }
+  await step(`Debian packages: ${packages.join(", ")}`, async (run) => {
+    const [command, ...args] = [...asRoot, "apt-get"];
+    const env = { DEBIAN_FRONTEND: "noninteractive" };
+    await run(command, [...args, "update", "-q"], { env });
+    await run(command, [...args, "install", "-y", "-q", "--no-install-recommends", ...packages], { env });
+  });
+}

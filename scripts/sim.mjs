@@ -1,0 +1,11 @@
+// `npm run sim`: the simulated network of homeservers. `SEEDS=500 npm run sim` runs more, `SEED=7` replays one.
+import { spawnSync } from "node:child_process";
+import { ROOT } from "./places.mjs";
+import { SIM_SEEDS } from "./rust-tests.mjs";
+
+const { status } = spawnSync("cargo", ["test", "--locked", "--test", "sim", "--", "--nocapture", ...process.argv.slice(2)], {
+  cwd: ROOT,
+  stdio: "inherit",
+  env: { SEEDS: String(SIM_SEEDS), ...process.env },
+});
+process.exitCode = status ?? 1;

@@ -1,0 +1,36 @@
+// `npm test`: everything, on a fresh clone too: installs what it needs, checks, tests, tells the browser stories, and
+// ends with one line that says how many passed and failed.
+import { installBrowsers } from "./browsers.mjs";
+import { check } from "./check.mjs";
+import { e2e } from "./e2e.mjs";
+import { pageTests } from "./page-tests.mjs";
+import { nativeTests, wasmTests } from "./rust-tests.mjs";
+import { setUp } from "./setup.mjs";
+import { Explained, task } from "./step.mjs";
+
+await task(async () => {
+  const started = performance.now();
+  const tools = await setUp();
+  await installBrowsers();
+  const stages = [check, nativeTests, pageTests, () => wasmTests(tools), stories];
+  const results = [];
+  for (const stage of stages) results.push(await stage());
+
+  const passed = results.reduce((sum, result) => sum + result.passed, 0);
+  const failures = results.flatMap((result) => result.failures);
+  const minutes = ((performance.now() - started) / 60_000).toFixed(1);
+  if (failures.length) console.log(`\nFailed:\n${failures.map(({ name }) => `  ${name}`).join("\n")}`);
+  console.log(`\n${minutes} min\n${passed} passed, ${failures.length} failed`);
+  if (failures.length) process.exitCode = 1;
+});
+
+/** A build that fails is one failure, and no reason to lose the count of the rest. */
+async function stories() {
+  try {
+    return await e2e();
+  } catch (error) {
+    if (!(error instanceof Explained)) throw error;
+    console.error(error.message);
+    return { passed: 0, failures: [{ name: "Build" }] };
+  }
+}

@@ -1,0 +1,63 @@
+// Starts real browsers, each a process of its own with storage of its own: Chromium by playwright-core, Firefox by
+// puppeteer-core over WebDriver BiDi.
+import { mkdirSync } from "node:fs";
+import { findBrowser } from "../../scripts/browsers.mjs";
+import { Tab } from "./tab.mjs";
+
+const isRoot = process.getuid?.() === 0;
+
+/** One browser process. */
+export class BrowserProcess {
+  tabs = [];
+
+  /** @param {{ kind: string, name: string, newPage: () => Promise<any>, close: () => Promise<void>, raw: any }} driver */
+  constructor(driver, origin) {
+    Object.assign(this, driver);
+    this.driver = driver;
+    this.origin = origin;
+  }
+
+  /** A new tab at `path`; without `path`, an empty one. */
+  async tab(path) {
+    const tab = new Tab(`${this.name} tab ${this.tabs.length + 1}`, await this.driver.newPage(), this.origin);
+    this.tabs.push(tab);
+    if (path !== undefined) await tab.goto(path);
+    return tab;
+  }
+}
+
+/**
+ * @param {"chromium" | "firefox"} kind
+ * @param {{ name: string, profileDir: string, origin: string, chromiumArgs?: string[], withoutArgs?: string[], firefoxPrefs?: object }} options
+ * `profileDir` keeps what the browser stores; start again with the same one to be the same person.
+ */
+export async function startBrowser(kind, options) {
+  mkdirSync(options.profileDir, { recursive: true });
+  const driver = kind === "chromium" ? await startChromium(options) : await startFirefox(options);
+  return new BrowserProcess({ kind, name: options.name, ...driver }, options.origin);
+}
+
+async function startChromium({ profileDir, chromiumArgs = [], withoutArgs = [] }) {
+  const { chromium } = await import("playwright-core");
+  const context = await chromium.launchPersistentContext(profileDir, {
+    executablePath: findBrowser("chromium"),
+    headless: true,
+    args: [...(isRoot ? ["--no-sandbox"] : []), "--disable-dev-shm-usage", ...chromiumArgs],
+    ignoreDefaultArgs: withoutArgs,
+    viewport: { width: 1100, height: 800 },
+  });
+  return { newPage: () => context.newPage(), close: () => context.close(), raw: context };
+}
+
+async function startFirefox({ profileDir, firefoxPrefs = {} }) {
+  const { default: puppeteer } = await import("puppeteer-core");
+  const browser = await puppeteer.launch({
+    browser: "firefox",
+    executablePath: findBrowser("firefox"),
+    headless: true,
+    userDataDir: profileDir,
+    defaultViewport: { width: 1100, height: 800 },
+    extraPrefsFirefox: firefoxPrefs,
+  });
+  return { newPage: () => browser.newPage(), close: () => browser.close(), raw: browser };
+}

@@ -1,0 +1,109 @@
+// Runs the browser stories: every module in stories/ exports `{ name, browsers, timeoutMs?, run(story) }` as `story`
+// (or several as `stories`). Called by scripts/e2e.mjs, which builds what they need first.
+// Arguments: words that the name must contain; `--browser=firefox` runs in one browser only.
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { startBrowser } from "./browsers.mjs";
+import { Relay } from "./relay.mjs";
+
+const STORIES = path.join(path.dirname(fileURLToPath(import.meta.url)), "stories");
+const STORY_MAX_MS = 90_000;
+const CLEANING_MAX_MS = 10_000;
+
+/** What a story gets: a relay that runs, browsers to start, and a name for what it leaves behind. */
+class Stage {
+  #browsers = [];
+
+  constructor({ browser, relay, directory }) {
+    /** "chromium" or "firefox": what `open` starts unless told otherwise. */
+    this.browser = browser;
+    this.relay = relay;
+    this.directory = directory;
+  }
+
+  /** Starts a browser process for `person`; the same person again has kept everything. */
+  async open(person, { kind = this.browser, ...options } = {}) {
+    const profileDir = path.join(this.directory, `${kind}-${person}`);
+    const browser = await startBrowser(kind, { name: person, profileDir, origin: this.relay.url, ...options });
+    this.#browsers.push(browser);
+    return browser;
+  }
+
+  async keepEvidence(folder) {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(path.join(folder, "relay.log"), this.relay.log);
+    for (const tab of this.#browsers.flatMap(({ tabs }) => tabs)) {
+      const file = path.join(folder, tab.name.replaceAll(" ", "-"));
+      writeFileSync(`${file}.log`, tab.console.join("\n"));
+      await Promise.race([tab.screenshot(`${file}.png`), late(3_000)]).catch(() => undefined);
+    }
+  }
+
+  async clean() {
+    await Promise.race([Promise.allSettled(this.#browsers.map((browser) => browser.close())), late(CLEANING_MAX_MS)]);
+    await this.relay.stop();
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+/** @param {{ program: string, site: string, evidence: string, words?: string[], browser?: string, print?: (line: string) => void }} options */
+export async function runStories({ program, site, evidence, words = [], browser: only, print = console.log }) {
+  const failures = [];
+  let passed = 0;
+  for (const story of await findStories(words)) {
+    for (const browser of story.browsers.filter((kind) => !only || kind === only)) {
+      const started = performance.now();
+      const name = `${story.name} (${browser})`;
+      const error = await tell(story, { browser, program, site, evidence: path.join(evidence, slug(name)) });
+      const seconds = ((performance.now() - started) / 1000).toFixed(1).padStart(6);
+      print(`${error ? "!" : " "} ${seconds} s  ${name}`);
+      if (error) {
+        failures.push({ name, message: error.stack ?? String(error) });
+        print(`${error.stack ?? error}\nEvidence: ${path.join(evidence, slug(name))}`);
+      } else passed += 1;
+    }
+  }
+  return { passed, failures };
+}
+
+/** Runs one story in one browser; answers what went wrong. */
+async function tell(story, { browser, program, site, evidence }) {
+  const directory = mkdtempSync(path.join(os.tmpdir(), "warren-story-"));
+  const relay = new Relay({ program, site, dataDir: path.join(directory, "relay"), args: story.relayArgs });
+  const stage = new Stage({ browser, relay, directory });
+  const timeoutMs = story.timeoutMs ?? STORY_MAX_MS;
+  const overdue = new AbortController();
+  try {
+    await relay.start();
+    await Promise.race([story.run(stage), late(timeoutMs, overdue.signal).then(() => Promise.reject(new Error(`not done after ${timeoutMs} ms`)))]);
+    return undefined;
+  } catch (error) {
+    await stage.keepEvidence(evidence);
+    return error;
+  } finally {
+    overdue.abort();
+    await stage.clean();
+  }
+}
+
+async function findStories(words) {
+  const files = readdirSync(STORIES).filter((file) => file.endsWith(".mjs")).sort();
+  const modules = await Promise.all(files.map((file) => import(pathToFileURL(path.join(STORIES, file)))));
+  return modules
+    .flatMap(({ story, stories = [] }) => (story ? [story, ...stories] : stories))
+    .filter(({ name }) => words.every((word) => name.includes(word)));
+}
+
+function late(ms, signal) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    timer.unref?.();
+    signal?.addEventListener("abort", () => clearTimeout(timer));
+  });
+}
+
+function slug(name) {
+  return name.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/-$/, "");
+}

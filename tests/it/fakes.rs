@@ -1,0 +1,162 @@
+//! An environment for one homeserver: a clock that only tests move, seeded entropy, storage that fails when told to, and
+//! nobody to talk to.
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    future::poll_fn,
+    rc::Rc,
+    task::{Poll, Waker},
+};
+
+use bytes::Bytes;
+use futures::{
+    executor::LocalSpawner,
+    future::{LocalBoxFuture, ready},
+    task::LocalSpawnExt,
+};
+use ruma::{OwnedServerName, ServerName};
+use warren::{
+    ports::{
+        Batch, Clock, Entropy, Lane, Offload, Scan, Store, StoreError, Tasks, Transport, TransportError,
+        offload::Computation,
+    },
+    storage::memory::MemoryStore,
+};
+
+/// The clock's first reading, in milliseconds since the Unix epoch.
+const START_MS: u64 = 1_700_000_000_000;
+
+/// A memory store whose commits fail while a fault is set. Nothing of a failed commit is written.
+pub struct FaultyStore {
+    inner: MemoryStore,
+    pub fault: RefCell<Option<StoreError>>,
+}
+
+impl FaultyStore {
+    pub fn new(inner: MemoryStore) -> Self {
+        Self { inner, fault: RefCell::default() }
+    }
+}
+
+impl Store for FaultyStore {
+    fn get(&self, key: Vec<u8>) -> LocalBoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
+        self.inner.get(key)
+    }
+
+    fn get_many(&self, keys: Vec<Vec<u8>>) -> LocalBoxFuture<'_, Result<Vec<Option<Vec<u8>>>, StoreError>> {
+        self.inner.get_many(keys)
+    }
+
+    fn scan(&self, scan: Scan) -> LocalBoxFuture<'_, Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>> {
+        self.inner.scan(scan)
+    }
+
+    fn commit(&self, batch: Batch) -> LocalBoxFuture<'_, Result<(), StoreError>> {
+        match &*self.fault.borrow() {
+            Some(fault) => Box::pin(ready(Err(fault.clone()))),
+            None => self.inner.commit(batch),
+        }
+    }
+}
+
+/// Time stands still until `advance`.
+pub struct FakeClock {
+    now_ms: Cell<u64>,
+    sleepers: RefCell<BTreeMap<u64, Vec<Waker>>>,
+    /// So that `sleep_ms` can hand out futures that outlive the borrow.
+    itself: std::rc::Weak<Self>,
+}
+
+impl FakeClock {
+    pub fn advance(&self, ms: u64) {
+        self.now_ms.set(self.now_ms.get() + ms);
+        let later = self.sleepers.borrow_mut().split_off(&(self.now_ms.get() + 1));
+        let due = self.sleepers.replace(later);
+        due.into_values().flatten().for_each(Waker::wake);
+    }
+
+    pub fn new() -> Rc<Self> {
+        Rc::new_cyclic(|itself| Self {
+            now_ms: Cell::new(START_MS),
+            sleepers: RefCell::default(),
+            itself: itself.clone(),
+        })
+    }
+}
+
+impl Clock for FakeClock {
+    fn now_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+
+    fn sleep_ms(&self, duration_ms: u64) -> LocalBoxFuture<'static, ()> {
+        let clock = self.itself.upgrade().expect("self is alive");
+        let until = self.now_ms.get() + duration_ms;
+        Box::pin(poll_fn(move |context| {
+            if clock.now_ms.get() >= until {
+                return Poll::Ready(());
+            }
+            clock.sleepers.borrow_mut().entry(until).or_default().push(context.waker().clone());
+            Poll::Pending
+        }))
+    }
+}
+
+/// The same bytes in every run (splitmix64).
+#[derive(Default)]
+pub struct SeededEntropy(Cell<u64>);
+
+impl Entropy for SeededEntropy {
+    fn fill(&self, buffer: &mut [u8]) {
+        for chunk in buffer.chunks_mut(8) {
+            self.0.set(self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+            let mut z = self.0.get();
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            chunk.copy_from_slice(&(z ^ (z >> 31)).to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+pub struct PoolTasks(pub LocalSpawner);
+
+impl Tasks for PoolTasks {
+    fn spawn(&self, task: LocalBoxFuture<'static, ()>) {
+        // Fails only once the pool is gone, and with it everything that could have waited for the task.
+        let _ = self.0.spawn_local(task);
+    }
+}
+
+pub struct Inline;
+
+impl Offload for Inline {
+    fn run(&self, work: Computation) -> LocalBoxFuture<'static, Vec<u8>> {
+        Box::pin(ready(work()))
+    }
+}
+
+/// A transport with nobody at the other end; remembers what addresses it was told.
+#[derive(Default)]
+pub struct NobodyThere {
+    pub hints: RefCell<BTreeMap<OwnedServerName, Vec<String>>>,
+}
+
+impl Transport for NobodyThere {
+    fn request(
+        &self,
+        destination: OwnedServerName,
+        _lane: Lane,
+        _request: http::Request<Bytes>,
+    ) -> LocalBoxFuture<'static, Result<http::Response<Bytes>, TransportError>> {
+        let reason = "nobody is there".to_owned();
+        Box::pin(ready(Err(TransportError::Unreachable { server: destination, reason })))
+    }
+
+    fn connected(&self) -> Vec<OwnedServerName> {
+        Vec::new()
+    }
+
+    fn add_address_hints(&self, server: &ServerName, addresses: Vec<String>) {
+        self.hints.borrow_mut().insert(server.to_owned(), addresses);
+    }
+}
