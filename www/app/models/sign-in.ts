@@ -16,8 +16,20 @@ export interface Homeserver {
 
 export class NoFreeName extends Error {}
 
-/** Makes an account for somebody who calls themselves `displayName`. The name itself is set by whoever holds the session. */
+/** Makes an account for somebody who calls themselves `displayName`, and sets that name before they join a room without it. */
 export async function register(homeserver: Homeserver, displayName: string): Promise<Session> {
+  const session = await registerLocalpart(homeserver, displayName);
+  try {
+    const { userId, accessToken } = session;
+    await createClient({ baseUrl: homeserver.baseUrl, fetchFn: homeserver.fetch, userId, accessToken, disableVoip: true }).setDisplayName(displayName);
+    return session;
+  } catch {
+    // The account exists all the same; the name is set at the next start.
+    return { ...session, pendingName: displayName };
+  }
+}
+
+async function registerLocalpart(homeserver: Homeserver, displayName: string): Promise<Session> {
   const client = anonymousClient(homeserver);
   const localpart = localpartFrom(displayName);
   const password = makePassword();
@@ -29,7 +41,7 @@ export async function register(homeserver: Homeserver, displayName: string): Pro
         auth: { type: AuthType.Dummy },
         initial_device_display_name: DEVICE_NAME,
       });
-      return { ...sessionFrom(answer, password), pendingName: displayName };
+      return sessionFrom(answer, password);
     } catch (error) {
       if (failureOf(error).errcode !== "M_USER_IN_USE") throw error;
     }
