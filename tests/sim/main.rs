@@ -35,11 +35,7 @@ fn rooms_converge_whatever_happens() {
             }
         }
     }
-    println!(
-        "{} seeds in {:.1} s, {diverged} of them diverged before they converged",
-        seeds.len(),
-        began.elapsed().as_secs_f32()
-    );
+    println!("{} seeds, {diverged} of them diverged before they converged", seeds.len());
     // A network that never disagreed proves nothing about agreeing.
     assert!(seeds.len() < 10 || diverged * 2 > seeds.len(), "only {diverged} of {} runs diverged", seeds.len());
 }
