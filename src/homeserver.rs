@@ -150,6 +150,16 @@ impl Homeserver {
         }));
     }
 
+    /// The shell says that peers may be reachable who were not: the relay answers (again), the machine woke up.
+    pub fn network_returned(self: &Rc<Self>) {
+        let server = self.clone();
+        self.environment.tasks.spawn(Box::pin(async move {
+            if let Err(error) = heads::look_around(&server).await {
+                tracing::warn!(%error, "servers of our rooms could not be greeted");
+            }
+        }));
+    }
+
     /// What waits to be sent, by destination.
     pub fn outbox(&self) -> Vec<OutboxStatus> {
         self.sender.status()

@@ -20,6 +20,8 @@ pub const HEADS_EDU_TYPE: &str = "org.warren.heads";
 /// Rooms in one EDU; heads told of one room.
 const HEADS_ROOMS_PER_EDU: usize = 50;
 const HEADS_PER_ROOM_MAX: usize = 20;
+/// Servers greeted when the network returns. Others are reached when there is something to send, or greet us.
+const GREETED_AT_ONCE_MAX: usize = 100;
 
 #[derive(Serialize, Deserialize)]
 pub struct HeadsContent {
@@ -43,6 +45,29 @@ pub async fn meet(server: &Rc<Homeserver>, destination: &OwnedServerName) -> Res
     }
     for room in shared {
         ingest::retry_staged(server, &room, destination).await?;
+    }
+    Ok(())
+}
+
+/// Greets every server that shares a room with us and is not connected: one that is there is met, and what waits for it
+/// goes out.
+pub async fn look_around(server: &Rc<Homeserver>) -> Result<(), StoreError> {
+    let connected = server.environment.transport.connected();
+    let mut absent: BTreeMap<OwnedServerName, Vec<Rc<Room>>> = BTreeMap::new();
+    for room_id in server.rooms.ids() {
+        let Some(room) = server.rooms.get(&room_id).await? else { continue };
+        if !room.live().resident {
+            continue;
+        }
+        for name in room.joined_servers() {
+            if name != server.server_name() && !connected.contains(&name) {
+                absent.entry(name).or_default().push(room.clone());
+            }
+        }
+    }
+    for (name, rooms) in absent.into_iter().take(GREETED_AT_ONCE_MAX) {
+        server.sender.peer_seen(&name);
+        tell(server, &name, &rooms[..rooms.len().min(HEADS_ROOMS_PER_EDU)], false);
     }
     Ok(())
 }

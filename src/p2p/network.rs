@@ -50,6 +50,8 @@ pub const RELAYS_MAX: usize = 4;
 pub enum NetworkEvent {
     /// A live connection to this homeserver now exists where there was none.
     PeerConnected(OwnedServerName),
+    /// A relay can be used, for the first time or again.
+    Returned,
     /// Something of [`Network::status`] has changed.
     Changed,
 }

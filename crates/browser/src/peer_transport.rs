@@ -46,6 +46,7 @@ pub fn run(network: &Network, homeserver: &Rc<Homeserver>, status: &StatusReport
     let (observed, homeserver, reporter) = (network.clone(), homeserver.clone(), status.clone());
     let observer = move |event| match event {
         NetworkEvent::PeerConnected(server) => homeserver.peer_connected(server),
+        NetworkEvent::Returned => homeserver.network_returned(),
         NetworkEvent::Changed => reporter.update(|status| apply(&observed.status(), status)),
     };
     network.run(handler, Rc::new(observer));

@@ -1,8 +1,5 @@
 //! Owns the swarm: does what it is asked, and keeps the book of what happens.
-use std::{
-    collections::{BTreeMap, HashMap},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, rc::Rc};
 
 use futures::{
     StreamExt,
@@ -45,7 +42,7 @@ pub(super) async fn run(
     serving: Serving,
     inner: Rc<Inner>,
 ) {
-    let mut state = EventLoop { swarm, serving, inner, dials: BTreeMap::new(), listeners: HashMap::new() };
+    let mut state = EventLoop { swarm, serving, inner, dials: BTreeMap::new(), listeners: Listeners::default() };
     loop {
         match select(commands.next(), state.swarm.next()).await {
             Either::Left((Some(command), _)) => state.obey(command),
@@ -61,8 +58,11 @@ struct EventLoop {
     inner: Rc<Inner>,
     /// Who waits for which dial.
     dials: BTreeMap<ConnectionId, oneshot::Sender<Result<(), String>>>,
-    listeners: HashMap<ListenerId, Listener>,
+    listeners: Listeners,
 }
+
+#[expect(clippy::disallowed_types, reason = "listener ids have no order, and this map is never iterated")]
+type Listeners = std::collections::HashMap<ListenerId, Listener>;
 
 /// A reservation that is asked for, or ready.
 enum Listener {

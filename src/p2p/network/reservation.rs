@@ -19,6 +19,7 @@ pub(super) async fn keep(inner: Rc<Inner>, index: usize) {
                 tracing::info!(?addresses, "reachable through the relay");
                 report(&inner, index, RelayState::Ready { addresses });
                 rejoin::relay_is_back(&inner);
+                inner.tell(NetworkEvent::Returned);
                 lost.await.unwrap_or_else(|_| "the network is stopped".to_owned())
             }
             Err(reason) => reason,
