@@ -213,3 +213,45 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::api::client::account::whoami::v3::{Request as Whoami, Response};
+
+    use super::*;
+    use crate::homeserver::sessions::Session;
+
+    async fn whoami(_: &Rc<Homeserver>, session: Session, _: Whoami) -> Result<Response, ApiError> {
+        Ok(Response::new(session.user_id, false))
+    }
+
+    fn router(paths: &[&'static str]) -> Router {
+        let routes = paths.iter().map(|path| Route { paths: vec![path], ..route(whoami) });
+        Router::new(&["/"], routes.collect())
+    }
+
+    fn found(router: &Router, path: &str) -> Option<(&'static str, Vec<String>)> {
+        router.find(&Method::GET, path).ok().map(|(route, args)| (route.paths[0], args))
+    }
+
+    #[test]
+    fn literals_come_before_variables_and_variables_may_be_empty() {
+        let router = router(&["/a/{x}/c", "/a/b/{y}", "/a/{x}", "/a/"]);
+        let args = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>();
+        assert_eq!(found(&router, "/a/b/c"), Some(("/a/b/{y}", args(&["c"]))));
+        assert_eq!(found(&router, "/a/z/c"), Some(("/a/{x}/c", args(&["z"]))));
+        assert_eq!(found(&router, "/a/b/"), Some(("/a/b/{y}", args(&[""]))));
+        assert_eq!(found(&router, "/a/"), Some(("/a/", args(&[]))));
+        assert_eq!(found(&router, "/a/b"), Some(("/a/{x}", args(&["b"]))));
+        assert_eq!(found(&router, "/a/%2F%20"), Some(("/a/{x}", args(&["/ "]))));
+        for path in ["/a/%ff", "/a", "a/b", "/a/b/c/d", "//a/b", "*", ""] {
+            assert_eq!(found(&router, path), None, "{path}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "routed twice")]
+    fn a_path_has_one_handler_a_method() {
+        router(&["/a/{x}", "/a/{y}"]);
+    }
+}

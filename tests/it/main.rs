@@ -14,5 +14,6 @@ mod client_push;
 mod client_session;
 mod client_sync;
 mod client_tag;
+mod client_txns;
 mod client_warren;
 mod spec_coverage;

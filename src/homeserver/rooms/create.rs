@@ -3,7 +3,7 @@ use std::rc::Rc;
 
 use ruma::{
     CanonicalJsonObject, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId,
-    api::client::room::Visibility,
+    api::client::room::Visibility, room_version_rules::RoomVersionRules,
 };
 use thiserror::Error;
 
@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     domain::{
-        event::draft::{self, Draft},
+        event::{
+            Pdu,
+            draft::{self, Draft},
+        },
         room::preset::{self, CreateRequest, PresetError},
         room_version::{self, UnsupportedRoomVersion},
     },
@@ -88,10 +91,7 @@ pub async fn create(
     let mut initial = preset::initial_events(&request, &rules)?.into_iter();
     let create = initial.next().expect("a room begins with its create event");
     let room_id = (!rules.authorization.room_create_event_id_as_room_id).then(|| random_room_id(server));
-    let position =
-        draft::Position { prev_events: Vec::new(), auth_events: Vec::new(), depth: 1, origin_server_ts: now(server) };
-    let create = draft::seal(create.into_draft(room_id, creator.clone()), position, &server.identity, &rules)
-        .map_err(AppendError::from)?;
+    let create = seal_create(server, create.into_draft(room_id, creator.clone()), &rules).await?;
     let room_id = create.room_id.clone();
     let event_id = create.event_id.clone();
     let mut append = Append::begin_room(server, room_id.clone(), &request.version, rules, event_id).await?;
@@ -113,6 +113,25 @@ pub async fn create(
     drop(_creating);
     invite_all(server, &room_id, &creator, request.invite, is_direct).await;
     Ok(room_id)
+}
+
+/// Seals the create event. Since version 12 its hash is the room's id, and two deliberate rooms of one millisecond that
+/// are alike in all else must not be one: the second pretends to be later.
+async fn seal_create(server: &Homeserver, draft: Draft, rules: &RoomVersionRules) -> Result<Pdu, CreateError> {
+    let mut created_ms = server.environment.clock.now_ms();
+    loop {
+        let position = draft::Position {
+            prev_events: Vec::new(),
+            auth_events: Vec::new(),
+            depth: 1,
+            origin_server_ts: MilliSecondsSinceUnixEpoch(created_ms.try_into().unwrap_or_default()),
+        };
+        let create = draft::seal(draft.clone(), position, &server.identity, rules).map_err(AppendError::from)?;
+        if server.rooms.get(&create.room_id).await?.is_none() {
+            return Ok(create);
+        }
+        created_ms += 1;
+    }
 }
 
 async fn invite_all(
