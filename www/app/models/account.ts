@@ -8,6 +8,7 @@ import { Observable, type Readable } from "./observable.ts";
 import { RoomList } from "./room-list.ts";
 import { roomCreationRequest, type NewRoom } from "./new-room.ts";
 import { saveSession, type Session } from "./session.ts";
+import { whileRestarting } from "./while-restarting.ts";
 
 export class Account {
   readonly client: MatrixClient;
@@ -62,9 +63,14 @@ export class Account {
     this.#name.set(plain);
   }
 
-  /** Resolves to the new room's id. */
+  /** Resolves to the new room's id. A homeserver that was restarted in the middle is asked again, and makes one room. */
   async createRoom(newRoom: NewRoom): Promise<string> {
-    const answer = await this.client.createRoom(roomCreationRequest(newRoom));
+    const body = roomCreationRequest(newRoom);
+    const answer = await whileRestarting(() =>
+      this.client.http.authedRequest<{ room_id: string }>(Method.Post, "/createRoom", undefined, body, {
+        headers: { "warren-request-id": newRoom.requestId },
+      }),
+    );
     this.#expected.add(answer.room_id);
     return answer.room_id;
   }

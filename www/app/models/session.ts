@@ -2,6 +2,7 @@
 
 import type { KeptValues } from "./kept-values.ts";
 import { storageKey } from "./profile.ts";
+import { randomHex } from "./random-id.ts";
 
 export interface Session {
   userId: string;
@@ -36,12 +37,9 @@ export function forgetSession(kept: KeptValues, profile: string): void {
   kept.remove(storageKey(profile, "session"));
 }
 
-/** A password nobody has to remember: 24 random bytes in base64url. */
+/** A password nobody has to remember. */
 export function makePassword(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(PASSWORD_BYTES));
-  return btoa(String.fromCharCode(...bytes))
-    .replaceAll("+", "-")
-    .replaceAll("/", "_");
+  return randomHex(PASSWORD_BYTES);
 }
 
 function readSession(value: unknown): Session | undefined {

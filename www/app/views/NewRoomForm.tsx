@@ -3,14 +3,14 @@
 import { useState } from "react";
 import type { Account } from "../models/account.ts";
 import { explainError } from "../models/explain-error.ts";
-import { ROOM_NAME_MAX_CHARS, roomNameProblem, type NewRoom } from "../models/new-room.ts";
+import { newRoom, ROOM_NAME_MAX_CHARS, roomNameProblem } from "../models/new-room.ts";
 import { strings } from "../strings.ts";
 import { PaneHeader } from "./PaneHeader.tsx";
 import { replaceRoute } from "./use-route.ts";
 
 export function NewRoomForm({ account }: { account: Account }) {
-  const [name, setName] = useState("");
-  const [access, setAccess] = useState<NewRoom["access"]>("link");
+  const [asked, setAsked] = useState(() => newRoom("", "link"));
+  const { name, access } = asked;
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<string>();
   const words = strings.newRoom;
@@ -20,7 +20,7 @@ export function NewRoomForm({ account }: { account: Account }) {
     if (wrong !== undefined) return;
     setBusy(true);
     try {
-      const roomId = await account.createRoom({ name, access });
+      const roomId = await account.createRoom(asked);
       // A new room is empty: the next thing to do is to invite somebody.
       replaceRoute({ view: "room", roomId, panel: "share" });
     } catch (error) {
@@ -46,7 +46,7 @@ export function NewRoomForm({ account }: { account: Account }) {
           maxLength={ROOM_NAME_MAX_CHARS * 2}
           placeholder={words.namePlaceholder}
           value={name}
-          onChange={(event) => setName(event.target.value)}
+          onChange={(event) => setAsked(newRoom(event.target.value, access))}
           aria-describedby="room-name-problem"
           aria-invalid={problem !== undefined}
         />
@@ -55,8 +55,8 @@ export function NewRoomForm({ account }: { account: Account }) {
         </p>
         <fieldset className="choices">
           <legend>{words.whoLabel}</legend>
-          <Choice title={words.link} hint={words.linkHint} chosen={access === "link"} onChoose={() => setAccess("link")} />
-          <Choice title={words.invite} hint={words.inviteHint} chosen={access === "invite"} onChoose={() => setAccess("invite")} />
+          <Choice title={words.link} hint={words.linkHint} chosen={access === "link"} onChoose={() => setAsked(newRoom(name, "link"))} />
+          <Choice title={words.invite} hint={words.inviteHint} chosen={access === "invite"} onChoose={() => setAsked(newRoom(name, "invite"))} />
         </fieldset>
         <button type="submit" className="button primary large" disabled={busy}>
           {busy ? words.creating : words.create}
