@@ -26,36 +26,80 @@ use warren::{
 /// The clock's first reading, in milliseconds since the Unix epoch.
 const START_MS: u64 = 1_700_000_000_000;
 
-/// A memory store whose commits fail while a fault is set. Nothing of a failed commit is written.
+/// A memory store whose commits fail while a fault is set, and that takes its time when told to. Nothing of a failed
+/// commit is written.
 pub struct FaultyStore {
     inner: MemoryStore,
     pub fault: RefCell<Option<StoreError>>,
+    /// While set, each operation lets others go first, as often as the seed in it says.
+    pub slowness: Cell<Option<u64>>,
+    /// Reads since the start.
+    pub reads: Cell<usize>,
 }
 
 impl FaultyStore {
     pub fn new(inner: MemoryStore) -> Self {
-        Self { inner, fault: RefCell::default() }
+        Self { inner, fault: RefCell::default(), slowness: Cell::default(), reads: Cell::default() }
     }
+
+    async fn take_time(&self) {
+        let Some(seed) = self.slowness.get() else { return };
+        let next = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        self.slowness.set(Some(next));
+        for _ in 0..(next >> 60) {
+            yield_once().await;
+        }
+    }
+
+    async fn reading(&self) {
+        self.reads.set(self.reads.get() + 1);
+        self.take_time().await;
+    }
+}
+
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl Store for FaultyStore {
     fn get(&self, key: Vec<u8>) -> LocalBoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
-        self.inner.get(key)
+        Box::pin(async move {
+            self.reading().await;
+            self.inner.get(key).await
+        })
     }
 
     fn get_many(&self, keys: Vec<Vec<u8>>) -> LocalBoxFuture<'_, Result<Vec<Option<Vec<u8>>>, StoreError>> {
-        self.inner.get_many(keys)
+        Box::pin(async move {
+            self.reading().await;
+            self.inner.get_many(keys).await
+        })
     }
 
     fn scan(&self, scan: Scan) -> LocalBoxFuture<'_, Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>> {
-        self.inner.scan(scan)
+        Box::pin(async move {
+            self.reading().await;
+            self.inner.scan(scan).await
+        })
     }
 
     fn commit(&self, batch: Batch) -> LocalBoxFuture<'_, Result<(), StoreError>> {
-        match &*self.fault.borrow() {
-            Some(fault) => Box::pin(ready(Err(fault.clone()))),
-            None => self.inner.commit(batch),
-        }
+        Box::pin(async move {
+            self.take_time().await;
+            let fault = self.fault.borrow().clone();
+            match fault {
+                Some(fault) => Err(fault),
+                None => self.inner.commit(batch).await,
+            }
+        })
     }
 }
 

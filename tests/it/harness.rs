@@ -143,6 +143,16 @@ impl TestServer {
         self.store.fault.replace(fault);
     }
 
+    /// From now on every operation of the store takes a while, each another, as the seed says.
+    pub fn make_slow(&self, seed: u64) {
+        self.store.slowness.set(Some(seed));
+    }
+
+    /// How often the store was read since the start.
+    pub fn reads(&self) -> usize {
+        self.store.reads.get()
+    }
+
     /// Starts a request that may wait, such as a long poll, and runs until everything waits.
     pub fn start(&self, method: &str, path: &str, token: Option<&str>) -> Pending {
         let pending = self.queue(request(method, path, token, ""));
