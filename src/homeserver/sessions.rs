@@ -79,6 +79,11 @@ impl Sessions {
         tokens.iter().for_each(|token| drop(known.by_token.pop(token)));
     }
 
+    /// How often tokens were forgotten since the start: while it stands still, nobody was logged out.
+    pub fn logouts(&self) -> u64 {
+        self.0.borrow().forgotten
+    }
+
     /// When a device was last used, if that is known more exactly than the store has it.
     pub fn last_seen_ms(&self, token: &TokenHash) -> Option<u64> {
         self.0.borrow().by_token.peek(token).map(|cached| cached.seen_ms)

@@ -14,7 +14,7 @@ use ruma::{
 };
 use thiserror::Error;
 
-use super::{Homeserver, sessions::Session, user_rows};
+use super::{Homeserver, devices, sessions::Session, user_rows};
 use crate::{domain::sync_token::StreamToken, ports::StoreError};
 
 /// The longest a sync waits for news, in milliseconds, whatever the client asks for: proxies and browsers give up soon
@@ -27,6 +27,8 @@ pub enum SyncError {
     Store(#[from] StoreError),
     #[error("`since` is from the future: it is not a token of this server")]
     UnknownSince,
+    #[error("the device was logged out while it waited")]
+    LoggedOut,
 }
 
 /// What a device asks for.
@@ -87,6 +89,7 @@ pub async fn sync(server: &Rc<Homeserver>, session: &Session, asked: Asked) -> R
         return Err(SyncError::UnknownSince);
     }
     let timeout_ms = asked.timeout_ms.min(SYNC_TIMEOUT_MAX_MS);
+    let logouts = server.sessions.logouts();
     let mut patience = server.environment.clock.sleep_ms(timeout_ms);
     loop {
         let news = server.notifier.listen();
@@ -113,6 +116,9 @@ pub async fn sync(server: &Rc<Homeserver>, session: &Session, asked: Asked) -> R
         match select(patience, news).await {
             Either::Left(_) => return Ok(response),
             Either::Right(((), rest)) => patience = rest,
+        }
+        if server.sessions.logouts() != logouts && !devices::is_logged_in(server, session).await? {
+            return Err(SyncError::LoggedOut);
         }
     }
 }

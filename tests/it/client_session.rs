@@ -166,3 +166,23 @@ fn logging_out_everywhere_ends_them_all_but_not_others() {
     }
     server.get("/_matrix/client/v3/account/whoami", &bob.token).ok();
 }
+
+#[test]
+fn logging_out_ends_a_long_poll() {
+    let server = TestServer::new();
+    let alice = alice(&server);
+    let other = login(&server, with_password("alice", PASSWORD)).ok();
+    let other = other["access_token"].as_str().unwrap();
+    let since = |token: &str| {
+        let body = server.get("/_matrix/client/v3/sync", token).ok();
+        format!("/_matrix/client/v3/sync?timeout=30000&since={}", body["next_batch"].as_str().unwrap())
+    };
+    let mine = server.start("GET", &since(&alice.token), Some(&alice.token));
+    let others = server.start("GET", &since(other), Some(other));
+    server.post("/_matrix/client/v3/logout", &alice.token, json!({})).ok();
+    server.settle();
+    mine.take().expect("woken").is_error(401, "M_UNKNOWN_TOKEN");
+    assert!(others.take().is_none(), "the other device waits on");
+    server.advance(30_000);
+    others.take().expect("the time is over").ok();
+}

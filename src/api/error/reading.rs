@@ -19,6 +19,7 @@ impl From<SyncError> for ApiError {
     fn from(error: SyncError) -> Self {
         match error {
             SyncError::Store(error) => error.into(),
+            SyncError::LoggedOut => Self::unknown_token(),
             SyncError::UnknownSince => Self::invalid_param(error.to_string()),
         }
     }
