@@ -191,14 +191,11 @@ async fn state_after(server: &Homeserver, seen: &Seen) -> Result<Vec<Rc<StoredEv
     Ok(server.rooms.events.get_many(&ids).await?.into_iter().flatten().collect())
 }
 
-/// The membership of each sender when the first of its events here was sent.
+/// The membership of each sender when the first of its events, in the direction of reading, was sent.
 async fn members_of_senders(server: &Homeserver, events: &[Seen]) -> Result<Vec<Rc<StoredEvent>>, StoreError> {
     let mut first: BTreeMap<&OwnedUserId, &StoredEvent> = BTreeMap::new();
     for seen in events {
-        let earliest = first.entry(&seen.event.pdu.sender).or_insert(&seen.event);
-        if seen.event.header.order < earliest.header.order {
-            *earliest = &seen.event;
-        }
+        first.entry(&seen.event.pdu.sender).or_insert(&seen.event);
     }
     let mut ids = Vec::new();
     for (sender, event) in first {
