@@ -61,8 +61,8 @@ struct EventLoop {
     listeners: Listeners,
 }
 
-#[expect(clippy::disallowed_types, reason = "listener ids have no order, and this map is never iterated")]
-type Listeners = std::collections::HashMap<ListenerId, Listener>;
+/// At most one a relay; ids have no order to sort by.
+type Listeners = Vec<(ListenerId, Listener)>;
 
 /// A reservation that is asked for, or ready.
 enum Listener {
@@ -77,7 +77,7 @@ impl EventLoop {
             Command::OpenStream { peer, connection, answer } => self.open_stream(peer, connection, answer),
             Command::Reserve { circuit, answer } => match self.swarm.listen_on(circuit) {
                 Ok(listener) => {
-                    self.listeners.insert(listener, Listener::Asked(answer));
+                    self.listeners.push((listener, Listener::Asked(answer)));
                 }
                 Err(error) => drop(answer.send(Err(error.to_string()))),
             },
@@ -160,20 +160,25 @@ impl EventLoop {
     }
 
     fn reserved(&mut self, id: ListenerId, address: Multiaddr) {
-        match self.listeners.remove(&id) {
+        match self.take_listener(id) {
             Some(Listener::Asked(answer)) => {
                 let (sender, lost) = oneshot::channel();
                 let _ = answer.send(Ok(Reserved { addresses: vec![address], lost }));
-                self.listeners.insert(id, Listener::Ready { lost: sender });
+                self.listeners.push((id, Listener::Ready { lost: sender }));
             }
             // A relay with several addresses of its own: one is enough for links.
-            Some(ready) => drop(self.listeners.insert(id, ready)),
+            Some(ready) => self.listeners.push((id, ready)),
             None => {}
         }
     }
 
+    fn take_listener(&mut self, id: ListenerId) -> Option<Listener> {
+        let index = self.listeners.iter().position(|(known, _)| *known == id)?;
+        Some(self.listeners.swap_remove(index).1)
+    }
+
     fn reservation_lost(&mut self, id: ListenerId, reason: String) {
-        match self.listeners.remove(&id) {
+        match self.take_listener(id) {
             Some(Listener::Asked(answer)) => drop(answer.send(Err(reason))),
             Some(Listener::Ready { lost }) => drop(lost.send(reason)),
             None => {}
