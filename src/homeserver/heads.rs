@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Homeserver,
+    edus::receipt,
     events::StoredEvent,
     rooms::{Room, fetch, ingest},
 };
@@ -43,6 +44,7 @@ pub async fn meet(server: &Rc<Homeserver>, destination: &OwnedServerName) -> Res
     for rooms in shared.chunks(HEADS_ROOMS_PER_EDU) {
         tell(server, destination, rooms, false);
     }
+    receipt::repeat(server, destination, &shared).await?;
     for room in shared {
         ingest::retry_staged(server, &room, destination).await?;
     }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 
 use futures::executor::block_on;
 use ruma::EventId;
+use serde_json::Value;
 use warren::homeserver::inspect::InspectedRoom;
 
 use super::{network::short, story::Story};
@@ -32,6 +33,7 @@ pub fn check(story: &mut Story) {
     same_state_before_every_event(story);
     nothing_sent_is_lost(story);
     nothing_leaves_the_room(story);
+    everybody_knows_who_read(story);
 }
 
 /// After peace everybody in the room sees the same room, and nothing waits.
@@ -149,4 +151,22 @@ fn nothing_leaves_the_room(story: &mut Story) {
 pub fn fingerprint(story: &mut Story) -> String {
     let views = views(story);
     format!("{} in the room, {:?}", views.len(), views.values().next().map(|view| &view.state))
+}
+
+/// What people read while apart, all know once they have met.
+fn everybody_knows_who_read(story: &mut Story) {
+    let Some(last) = story.last_read.clone() else { return };
+    let present: Vec<usize> = views(story).keys().copied().collect();
+    for index in &present {
+        let (status, body) = story.world.ask(*index, "GET", "/_matrix/client/v3/sync", Value::Null).expect("it is up");
+        assert_eq!(status, 200, "{body}");
+        let room = &body["rooms"]["join"][story.room_id.as_str()];
+        let ephemeral = room["ephemeral"]["events"].as_array().cloned().unwrap_or_default();
+        let receipts = ephemeral.iter().find(|event| event["type"] == "m.receipt");
+        for reader in &present {
+            let user = story.world.servers[*reader].user.as_str();
+            let read = receipts.is_some_and(|event| event["content"][last.as_str()]["m.read"][user].is_object());
+            assert!(read, "server {index} does not know that {user} read {last}: {receipts:?}");
+        }
+    }
 }

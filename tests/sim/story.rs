@@ -35,6 +35,8 @@ pub struct Story {
     partitioned: bool,
     diverged: bool,
     transactions: u64,
+    /// What everybody in the room has read in the end.
+    pub last_read: Option<OwnedEventId>,
 }
 
 pub fn run(seed: u64) -> Report {
@@ -76,6 +78,7 @@ impl Story {
             partitioned: false,
             diverged: false,
             transactions: 0,
+            last_read: None,
         };
         for index in 1..count {
             story.join_until_in(index);
@@ -254,5 +257,21 @@ impl Story {
             self.world.pass(MINUTE_MS);
         }
         self.world.pass(5 * MINUTE_MS);
+        self.read_while_apart();
+    }
+
+    /// Everybody reads the last message while nobody hears of it; then they meet.
+    fn read_while_apart(&mut self) {
+        let Some(last) = self.sent.last().map(|sent| sent.event_id.clone()) else { return };
+        let names: Vec<_> = self.world.servers.iter().map(|server| server.name.clone()).collect();
+        names.iter().for_each(|a| names.iter().for_each(|b| self.world.network.cut(a, b)));
+        let path = self.path(&format!("receipt/m.read/{last}"));
+        for index in 0..names.len() {
+            self.world.ask(index, "POST", &path, json!({}));
+        }
+        self.world.pass(MINUTE_MS);
+        self.world.network.heal();
+        self.world.pass(MINUTE_MS);
+        self.last_read = Some(last);
     }
 }

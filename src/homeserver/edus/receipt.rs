@@ -163,6 +163,28 @@ pub async fn apply_incoming(
     Ok(())
 }
 
+/// Tells a server we meet how far our users have read in the rooms it shares: it may have been away when they did.
+pub async fn repeat(server: &Homeserver, destination: &ServerName, rooms: &[Rc<Room>]) -> Result<(), StoreError> {
+    for room in rooms {
+        let mut users: BTreeMap<OwnedUserId, ReceiptData> = BTreeMap::new();
+        let rows =
+            server.database.scan_prefix::<ReceiptsTable, _>(&room.id, Direction::Ascending, RECEIPTS_PER_EDU_MAX);
+        for ((_, user, kind, thread), row) in rows.await? {
+            let told = user.server_name() == server.server_name() && kind == ReceiptType::Read.as_str();
+            // One receipt a user fits the EDU; the unthreaded one says most.
+            if told && room.is_joined(&user) && (thread.is_empty() || !users.contains_key(&user)) {
+                users.insert(user, data_of(&row, thread_of(&thread)));
+            }
+        }
+        if !users.is_empty() {
+            let edu = Edu::Receipt(ReceiptContent::new([(room.id.clone(), ReceiptMap::new(users))].into()));
+            let edu = serde_json::to_value(edu).expect("an EDU has string keys and finite numbers");
+            server.sender.send_passing_edu(destination, edu);
+        }
+    }
+    Ok(())
+}
+
 /// Puts the receipt into `batch` unless it says less than the one before it. Returns whether it did.
 async fn put(
     server: &Homeserver,
@@ -204,13 +226,21 @@ async fn joined_room(server: &Homeserver, room_id: &RoomId, user: &UserId) -> Re
 }
 
 fn tell(server: &Homeserver, room: &Room, user: &UserId, row: ReceiptRow, thread: ReceiptThread) {
-    let ts = MilliSecondsSinceUnixEpoch(row.ts_ms.try_into().unwrap_or_default());
-    let mut receipt = Receipt::new(ts);
-    receipt.thread = thread;
-    let data = ReceiptData::new(receipt, vec![row.event_id]);
+    let data = data_of(&row, thread);
     let users: BTreeMap<OwnedUserId, ReceiptData> = [(user.to_owned(), data)].into();
     let content = ReceiptContent::new([(room.id.clone(), ReceiptMap::new(users))].into());
     tell_room(server, room, &Edu::Receipt(content));
+}
+
+fn data_of(row: &ReceiptRow, thread: ReceiptThread) -> ReceiptData {
+    let ts = MilliSecondsSinceUnixEpoch(row.ts_ms.try_into().unwrap_or_default());
+    let mut receipt = Receipt::new(ts);
+    receipt.thread = thread;
+    ReceiptData::new(receipt, vec![row.event_id.clone()])
+}
+
+fn thread_of(key: &str) -> ReceiptThread {
+    thread_id(key).and_then(|key| ReceiptThread::try_from(Some(key)).ok()).unwrap_or(ReceiptThread::Unthreaded)
 }
 
 /// A receipt's thread as it is in the table's key. `None` if it is none.
