@@ -11,7 +11,7 @@ const brotli = promisify(zlib.brotliCompress);
 const gzip = promisify(zlib.gzip);
 const COMPRESSIBLE = /\.(html|js|css|wasm|svg|json|webmanifest)$/;
 /** Above this, brotli's best level takes longer than what it saves is worth. */
-const BEST_COMPRESSION_MAX_BYTES = 3_000_000;
+const BEST_COMPRESSION_MAX_BYTES = 6_000_000;
 
 /** Needs `WASM` to be built. The build's name is the digest of all that went into it. */
 export async function buildPage() {
