@@ -92,6 +92,7 @@ pub struct Homeserver {
     pub(crate) accounts_lock: Mutex<()>,
     /// Held while rooms are told of a new profile, so that the newest is the last they hear of.
     pub(crate) telling_rooms: Mutex<()>,
+    pub(crate) comparing: heads::Comparing,
     /// Held while a room is created, so that a repeated request sees what the first made.
     pub(crate) creating: Mutex<()>,
     /// Held while a room is joined through a peer.
@@ -127,6 +128,7 @@ impl Homeserver {
             lazy_members: LazyMembers::default(),
             accounts_lock: Mutex::default(),
             telling_rooms: Mutex::default(),
+            comparing: heads::Comparing::default(),
             creating: Mutex::default(),
             joining: Mutex::default(),
             environment,

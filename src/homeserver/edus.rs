@@ -29,13 +29,7 @@ pub async fn apply(server: &Rc<Homeserver>, origin: &OwnedServerName, edu: &RawJ
     match edu_type.as_str() {
         heads::HEADS_EDU_TYPE => {
             let Ok(content) = serde_json::from_str(content.get()) else { return Ok(()) };
-            // Fetching asks the origin back; its transaction must not wait for that.
-            let (task_server, origin) = (server.clone(), origin.clone());
-            server.environment.tasks.spawn(Box::pin(async move {
-                if let Err(error) = heads::compare(&task_server, &origin, content).await {
-                    tracing::warn!(%origin, %error, "catching up failed");
-                }
-            }));
+            heads::compare_in_background(server, origin, content);
             Ok(())
         }
         "m.receipt" => match serde_json::from_str(content.get()) {

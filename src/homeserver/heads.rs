@@ -1,7 +1,8 @@
 //! Anti-entropy: servers that share a room tell each other their forward extremities when they meet, and each fetches
 //! what it lacks, so that nothing waits for the next message. Carried as an EDU of our own that others ignore.
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     rc::Rc,
 };
 
@@ -20,9 +21,14 @@ use crate::ports::StoreError;
 pub const HEADS_EDU_TYPE: &str = "org.warren.heads";
 /// Rooms in one EDU; heads told of one room.
 const HEADS_ROOMS_PER_EDU: usize = 50;
+/// Rooms compared with one server in one go.
+const HEADS_ROOMS_WAITING_MAX: usize = 1_000;
 const HEADS_PER_ROOM_MAX: usize = 20;
 /// Servers greeted when the network returns. Others are reached when there is something to send, or greet us.
 const GREETED_AT_ONCE_MAX: usize = 100;
+
+/// The heads each server told us that still wait to be compared; `None` while they are being compared.
+pub type Comparing = RefCell<BTreeMap<OwnedServerName, Option<HeadsContent>>>;
 
 #[derive(Serialize, Deserialize)]
 pub struct HeadsContent {
@@ -74,18 +80,40 @@ pub async fn look_around(server: &Rc<Homeserver>) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Compares once the transaction that brought the heads is answered, as fetching asks its origin back. One comparison a
+/// server at a time: what comes meanwhile joins what waits.
+pub fn compare_in_background(server: &Rc<Homeserver>, origin: &OwnedServerName, content: HeadsContent) {
+    match server.comparing.borrow_mut().entry(origin.clone()) {
+        Entry::Occupied(mut busy) => {
+            let waiting = busy.get_mut().get_or_insert_with(|| HeadsContent { rooms: BTreeMap::new(), answer: true });
+            waiting.answer &= content.answer;
+            let room_left = HEADS_ROOMS_WAITING_MAX.saturating_sub(waiting.rooms.len());
+            waiting.rooms.extend(content.rooms.into_iter().take(room_left));
+            return;
+        }
+        Entry::Vacant(free) => drop(free.insert(Some(content))),
+    }
+    let (task_server, origin) = (server.clone(), origin.clone());
+    server.environment.tasks.spawn(Box::pin(async move {
+        loop {
+            let next = task_server.comparing.borrow_mut().get_mut(&origin).and_then(Option::take);
+            let Some(content) = next else { break };
+            if let Err(error) = compare(&task_server, &origin, content).await {
+                tracing::warn!(%origin, %error, "catching up failed");
+            }
+        }
+        task_server.comparing.borrow_mut().remove(&origin);
+    }));
+}
+
 /// Takes `origin`'s heads: events of our rooms that we lack are fetched from it, and where we have some that it does not
 /// name, it is told in turn.
 ///
 /// Whether `origin` is in the room is not asked before: after a loss of power we may be the one who has forgotten. What
 /// it gives is checked like any event.
-pub async fn compare(
-    server: &Rc<Homeserver>,
-    origin: &OwnedServerName,
-    content: HeadsContent,
-) -> Result<(), StoreError> {
+async fn compare(server: &Rc<Homeserver>, origin: &OwnedServerName, content: HeadsContent) -> Result<(), StoreError> {
     let mut ahead = Vec::new();
-    for (room_id, theirs) in content.rooms.into_iter().take(HEADS_ROOMS_PER_EDU) {
+    for (room_id, theirs) in content.rooms.into_iter().take(HEADS_ROOMS_WAITING_MAX) {
         let Some(room) = server.rooms.get(&room_id).await? else { continue };
         if !room.live().resident {
             continue;
