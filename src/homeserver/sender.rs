@@ -74,6 +74,18 @@ impl Sender {
         Ok(())
     }
 
+    /// Says that `rows` more wait in the outbox for `destination`.
+    pub fn queued(&self, destination: &ServerName, rows: usize) {
+        self.with(destination, |entry| entry.waiting += rows);
+        self.changed();
+        self.wake(destination);
+    }
+
+    /// How many rows of the outbox wait for `destination`.
+    pub fn waiting(&self, destination: &ServerName) -> usize {
+        self.destinations.borrow().get(destination).map_or(0, |entry| entry.waiting)
+    }
+
     /// Says that something new waits for `destination`.
     pub fn wake(&self, destination: &ServerName) {
         let Some(server) = self.server.borrow().upgrade() else { return };

@@ -42,6 +42,9 @@ use crate::{
 /// Rounds of loading what a pure rule asked for. Each round follows auth chains one step further at least.
 const LOAD_ROUNDS_MAX: usize = 100_000;
 
+/// Events kept for one server that is away; further ones it fetches when it is back.
+pub const OUTBOX_ROWS_PER_SERVER_MAX: usize = 10_000;
+
 #[derive(Debug, Error)]
 pub enum AppendError {
     #[error(transparent)]
@@ -85,7 +88,8 @@ pub struct Append<'a> {
     pub batch: Batch,
     fresh: BTreeMap<OwnedEventId, Rc<StoredEvent>>,
     positions: Vec<Position>,
-    wake: BTreeSet<OwnedServerName>,
+    /// How many outbox rows were added for each server.
+    queued: BTreeMap<OwnedServerName, usize>,
     timeline_grew: Vec<Rc<StoredEvent>>,
     /// Gaps noted in this append.
     gaps: BTreeSet<OwnedEventId>,
@@ -139,7 +143,7 @@ impl<'a> Append<'a> {
             batch: Batch::default(),
             fresh: BTreeMap::new(),
             positions: Vec::new(),
-            wake: BTreeSet::new(),
+            queued: BTreeMap::new(),
             timeline_grew: Vec::new(),
             gaps: BTreeSet::new(),
             unread: Vec::new(),
@@ -347,8 +351,8 @@ impl<'a> Append<'a> {
         self.server.unread.adopt(&self.room.id, std::mem::take(&mut self.unread));
         self.positions.clear();
         self.server.notifier.notify();
-        for destination in &self.wake {
-            self.server.sender.wake(destination);
+        for (destination, rows) in &self.queued {
+            self.server.sender.queued(destination, *rows);
         }
         Ok(())
     }
@@ -516,8 +520,12 @@ impl<'a> Append<'a> {
             servers.remove(target);
         }
         for server in servers.into_iter().filter(|server| Some(server) != except.as_ref()) {
+            if self.server.sender.waiting(&server) >= OUTBOX_ROWS_PER_SERVER_MAX {
+                // It has been away for long: our heads will tell it what it missed.
+                continue;
+            }
             self.batch.put::<Outbox>(&(server.clone(), position), &OutboxRow::Pdu(pdu.event_id.clone()));
-            self.wake.insert(server);
+            *self.queued.entry(server).or_default() += 1;
         }
     }
 
@@ -525,7 +533,7 @@ impl<'a> Append<'a> {
     pub async fn queue_invite(&mut self, server: &OwnedServerName, event_id: OwnedEventId) -> Result<(), StoreError> {
         let position = self.next_position().await?;
         self.batch.put::<Outbox>(&(server.clone(), position), &OutboxRow::Invite(event_id));
-        self.wake.insert(server.clone());
+        *self.queued.entry(server.clone()).or_default() += 1;
         Ok(())
     }
 
