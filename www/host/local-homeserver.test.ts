@@ -96,6 +96,19 @@ test("a trap: what was in hand is answered 503, what comes after too, and it is 
   await vi.waitFor(() => expect(seen.faults).toEqual(["unreachable"]));
 });
 
+test("a trap: what may safely be asked again of the next is left to it", async () => {
+  const { homeserver, seen } = start({ handle: never });
+  const named: WireRequest = { ...request("1", "/_matrix/client/v3/createRoom"), headers: [["warren-request-id", "1"]] };
+  const settled = vi.fn();
+  void homeserver.serve(named).then(settled);
+  void homeserver.serve(request("2", "/_matrix/client/v3/sync", "GET")).then(settled);
+  await Promise.resolve();
+  homeserver.trapped("unreachable");
+  void homeserver.serve({ ...named, id: "3" }).then(settled);
+  await vi.waitFor(() => expect(seen.faults).toEqual(["unreachable"]));
+  expect(settled).not.toHaveBeenCalled();
+});
+
 test("a trap seen only as a rejected call counts", async () => {
   const { homeserver, seen } = start({ handle: () => Promise.reject(new Error("unreachable executed")) });
   expect((await homeserver.serve(request("1"))).status).toBe(503);

@@ -1,7 +1,7 @@
 // The homeserver of this worker: starts the wasm, passes requests to it, and notices when it trapped.
 import { AnswerMemory } from "./answer-memory.ts";
 import { chooseMemory } from "./persistence.ts";
-import { isLongPoll, unavailable } from "./wire.ts";
+import { isLongPoll, isNamed, unavailable } from "./wire.ts";
 import type { Host } from "warren-browser";
 import type { HostError, Hosting, PageConfig, StorageChoice, WireAnswer, WireRequest } from "../protocol/messages.ts";
 
@@ -38,8 +38,8 @@ export class LocalHomeserver {
   }
 
   /**
-   * Answers by the homeserver, once it has started; 503 when it could not. A long poll never settles if the
-   * homeserver traps meanwhile: it is lost with this leader, and asked again of the next.
+   * Answers by the homeserver, once it has started; 503 when it could not. A long poll and a named request never settle
+   * if the homeserver traps: they are lost with this leader, and asked again of the next.
    */
   serve(request: WireRequest): Promise<WireAnswer> {
     return this.#memory.deliver(request, (once) => this.#handle(once));
@@ -100,9 +100,10 @@ export class LocalHomeserver {
   }
 
   async #handle(request: WireRequest): Promise<WireAnswer> {
-    if (this.#over) return afterFault(request.id);
+    const isAskedAgain = isLongPoll(request) || isNamed(request);
+    if (this.#over) return isAskedAgain ? new Promise(() => undefined) : afterFault(request.id);
     const trapped = new Promise<WireAnswer>((resolve) => {
-      if (!isLongPoll(request)) this.#inFlight.set(request, resolve);
+      if (!isAskedAgain) this.#inFlight.set(request, resolve);
     });
     try {
       return { ...(await Promise.race([this.#ask(request), trapped])), id: request.id };

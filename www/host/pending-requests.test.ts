@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { PENDING_MAX, PendingRequests, SENT_AGAIN_MAX, type Carrier } from "./pending-requests.ts";
 import { settle } from "./testing/bus.ts";
+import { isNamed, toWire } from "./wire.ts";
 import type { WireAnswer, WireRequest } from "../protocol/messages.ts";
 
 const WAIT_MAX_MS = 1_000;
@@ -55,6 +56,21 @@ test("with the host gone, reads and PUTs are asked again of the next, a POST is 
   ask("late post", "POST");
   pending.connect(second);
   expect(second.sent).toEqual(["get", "put", "late post"]);
+});
+
+test("a POST that the homeserver knows again by its name is asked again too, under the same name", async () => {
+  const { pending } = setUp();
+  const sent: WireRequest[] = [];
+  const way = (): Carrier => ({ send: (request) => void sent.push(request), cancel: () => undefined });
+  const url = "/_matrix/client/v3/createRoom";
+  const created = pending.ask(await toWire(new Request(`http://localhost${url}`, { method: "POST", body: "{}" }), url, "abc"));
+  pending.connect(way());
+  pending.connect(way());
+  expect(sent.length).toBe(2);
+  expect(sent[1]?.headers).toEqual(sent[0]?.headers);
+  expect(sent[0]?.headers).toContainEqual(["warren-request-id", "abc"]);
+  pending.answered(answer("abc"));
+  expect((await created).status).toBe(200);
 });
 
 test("an answer of the old host that still arrives counts", async () => {
@@ -118,4 +134,16 @@ test("more than may wait are refused at once", async () => {
   ask("one more", "GET");
   await settle();
   expect(statuses).toEqual({ "one more": 503 });
+});
+
+test("only what the homeserver knows by its name is named, and a name that the client gave stands", async () => {
+  const wire = (url: string, method: string, headers = {}) => toWire(new Request(`http://localhost${url}`, { method, headers }), url, "ours");
+  const create = "/_matrix/client/v3/createRoom";
+  expect(isNamed(await wire(create, "POST"))).toBe(true);
+  const named = await wire(create, "POST", { "Warren-Request-Id": "theirs" });
+  expect(named.headers.filter(([name]) => name === "warren-request-id")).toEqual([["warren-request-id", "theirs"]]);
+  for (const [url, method] of [[create, "PUT"], ["/_matrix/client/v3/join/!a", "POST"], [`${create}/x`, "POST"]] as const) {
+    const other = await wire(url, method, { "warren-request-id": "x" });
+    expect(isNamed(other)).toBe(false);
+  }
 });

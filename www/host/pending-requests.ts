@@ -1,6 +1,6 @@
 // Requests on their way to a homeserver that may go away and come back elsewhere: each gets exactly one answer.
 import { isRepeatable } from "./answer-memory.ts";
-import { unavailable } from "./wire.ts";
+import { isNamed, unavailable } from "./wire.ts";
 import type { WireAnswer, WireRequest } from "../protocol/messages.ts";
 
 /** How often one request is sent again because whoever had it went away; it may be what drove them away. */
@@ -112,7 +112,7 @@ export class PendingRequests {
   }
 }
 
-/** Reading does nothing, and Matrix gives every PUT a transaction id or a state to reach. */
-export function mayBeSentAgain(request: Pick<WireRequest, "method">): boolean {
-  return isRepeatable(request) || request.method === "PUT";
+/** Reading does nothing, Matrix gives every PUT a transaction id or a state to reach, and we name what else must happen once. */
+export function mayBeSentAgain(request: Pick<WireRequest, "method" | "url" | "headers">): boolean {
+  return isRepeatable(request) || request.method === "PUT" || isNamed(request);
 }

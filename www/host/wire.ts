@@ -10,6 +10,11 @@ const CORS_HEADERS: Header[] = [
   ["Access-Control-Allow-Headers", "X-Requested-With, Content-Type, Authorization"],
 ];
 
+/** Names one deliberate request (docs/protocol.md): under the same name it takes effect once, however often it is sent. */
+const REQUEST_NAME_HEADER = "warren-request-id";
+/** The requests whose repetition the homeserver knows by that name. */
+const NAMED_REQUEST = /^\/_matrix\/client\/[^/]+\/createRoom$/;
+
 /** A name no other context makes; needs no secure context, as `crypto.randomUUID` does. */
 export function newId(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -20,7 +25,9 @@ export async function toWire(request: Request, url: string, id: string): Promise
   const hasBody = request.method !== "GET" && request.method !== "HEAD";
   const bytes = hasBody ? new Uint8Array(await request.arrayBuffer()) : undefined;
   const body = bytes?.byteLength ? bytes : undefined;
-  return { id, method: request.method, url, headers: [...request.headers], body };
+  const wire: WireRequest = { id, method: request.method, url, headers: [...request.headers], body };
+  if (isNameable(wire) && !isNamed(wire)) wire.headers.push([REQUEST_NAME_HEADER, id]);
+  return wire;
 }
 
 export function toResponse({ status, headers, body }: Pick<WireAnswer, "status" | "headers" | "body">): Response {
@@ -42,4 +49,13 @@ export function unavailable(id: string, error: string): WireAnswer {
 /** A /sync that waits for news: it can be asked again whenever it was lost, since it takes nothing away. */
 export function isLongPoll({ method, url }: Pick<WireRequest, "method" | "url">): boolean {
   return method === "GET" && /^\/_matrix\/client\/[^/]+\/sync(\?|$)/.test(url);
+}
+
+/** A request that would be two if it were made twice, but that the homeserver knows again by its name. */
+export function isNamed({ method, url, headers }: Pick<WireRequest, "method" | "url" | "headers">): boolean {
+  return isNameable({ method, url }) && headers.some(([name]) => name.toLowerCase() === REQUEST_NAME_HEADER);
+}
+
+function isNameable({ method, url }: Pick<WireRequest, "method" | "url">): boolean {
+  return method === "POST" && NAMED_REQUEST.test(url.split("?")[0] ?? "");
 }
