@@ -15,6 +15,8 @@ const CLEANING_MAX_MS = 10_000;
 /** What a story gets: a relay that runs, browsers to start, and a name for what it leaves behind. */
 class Stage {
   #browsers = [];
+  /** How long what took, for people to read; a story that must hold a limit asserts it. */
+  figures = [];
 
   constructor({ browser, relay, directory }) {
     /** "chromium" or "firefox": what `open` starts unless told otherwise. */
@@ -29,6 +31,16 @@ class Stage {
     const browser = await startBrowser(kind, { name: person, profileDir, origin: this.relay.url, ...options });
     this.#browsers.push(browser);
     return browser;
+  }
+
+  /** Starts to measure; the function returned ends it, and notes how long it took. */
+  measure(what) {
+    const started = performance.now();
+    return () => {
+      const ms = Math.round(performance.now() - started);
+      this.figures.push(`${what}: ${ms} ms`);
+      return ms;
+    };
   }
 
   async keepEvidence(folder) {
@@ -56,9 +68,10 @@ export async function runStories({ program, site, evidence, words = [], browser:
     for (const browser of story.browsers.filter((kind) => !only || kind === only)) {
       const started = performance.now();
       const name = `${story.name} (${browser})`;
-      const error = await tell(story, { browser, program, site, evidence: path.join(evidence, slug(name)) });
+      const { error, figures } = await tell(story, { browser, program, site, evidence: path.join(evidence, slug(name)) });
       const seconds = ((performance.now() - started) / 1000).toFixed(1).padStart(6);
       print(`${error ? "!" : " "} ${seconds} s  ${name}`);
+      for (const figure of figures) print(`${" ".repeat(12)}${figure}`);
       if (error) {
         failures.push({ name, message: error.stack ?? String(error) });
         print(`${error.stack ?? error}\nEvidence: ${path.join(evidence, slug(name))}`);
@@ -68,7 +81,7 @@ export async function runStories({ program, site, evidence, words = [], browser:
   return { passed, failures };
 }
 
-/** Runs one story in one browser; answers what went wrong. */
+/** Runs one story in one browser; answers what went wrong and what was measured. */
 async function tell(story, { browser, program, site, evidence }) {
   const directory = mkdtempSync(path.join(os.tmpdir(), "warren-story-"));
   const relay = new Relay({ program, site, dataDir: path.join(directory, "relay"), args: story.relayArgs });
@@ -78,10 +91,10 @@ async function tell(story, { browser, program, site, evidence }) {
   try {
     await relay.start();
     await Promise.race([story.run(stage), late(timeoutMs, overdue.signal).then(() => Promise.reject(new Error(`not done after ${timeoutMs} ms`)))]);
-    return undefined;
+    return { figures: stage.figures };
   } catch (error) {
     await stage.keepEvidence(evidence);
-    return error;
+    return { error, figures: stage.figures };
   } finally {
     overdue.abort();
     await stage.clean();
