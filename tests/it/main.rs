@@ -21,3 +21,4 @@ mod client_txns;
 mod client_typing;
 mod client_warren;
 mod spec_coverage;
+mod sync_model;

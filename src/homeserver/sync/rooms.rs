@@ -136,14 +136,20 @@ async fn joined(
     let server = look.server;
     let eyes = Eyes::open(server, room, &look.session.user_id).await?;
     let known = known_state(look, room, row).await?;
-    let fresh = known.is_none();
-    let after = look.since.filter(|_| !fresh).map_or(i64::MIN, order_of);
+    let after = look.since.filter(|_| known.is_some()).map_or(i64::MIN, order_of);
     let mut recent = recent_events::recent(look, &eyes, Span { after, through: look.end() }).await?;
-    if fresh && !recent.limited {
+    if !recent.limited {
         // A client that had been here before has a gap between then and now even if the server has none.
-        recent.limited = look.since.is_some() || has_gaps(server, room).await?;
+        recent.limited = match &known {
+            Some(_) => look.may_be_new(row.position) && was_away(look, room).await?,
+            None => look.since.is_some() || has_gaps(server, room).await?,
+        };
     }
+    let fresh = known.is_none();
     let Some(end) = state_at(server, room, look.end()).await? else { return Ok(None) };
+    if !look.state_after {
+        recent.keep_what_holds(&end);
+    }
     let known = known.filter(|_| !look.full_state);
     let all = known.is_none();
     let shows_member = recent.events.iter().any(|seen| seen.event.pdu.target().is_some());
@@ -180,29 +186,27 @@ async fn joined(
     Ok(Some(joined))
 }
 
-/// The state of the room that the client knows, if it was told of the room as one the user is in and the user has been
-/// in it without a break since.
+/// The room's state when the client last heard of it, if the user was in it then: what the client knows.
 async fn known_state(look: &Look<'_>, room: &Rc<Room>, row: &MembershipRow) -> Result<Option<State>, StoreError> {
     let Some(since) = look.since else { return Ok(None) };
     let Some(known) = state_at(look.server, room, order_of(since)).await? else { return Ok(None) };
     if row.membership == MembershipState::Join && row.position <= since {
         return Ok(Some(known));
     }
-    let user = &look.session.user_id;
-    let was_joined = membership_in(look.server, &known, user).await? == MembershipState::Join;
-    let stayed = was_joined && !was_away(look, room, since).await?;
-    Ok(stayed.then_some(known))
+    let membership = membership_in(look.server, &known, &look.session.user_id).await?;
+    Ok((membership == MembershipState::Join).then_some(known))
 }
 
-/// Whether the user left between `since` and the end of this look.
-async fn was_away(look: &Look<'_>, room: &Rc<Room>, since: u64) -> Result<bool, StoreError> {
+/// Whether the user left after `since` and came back.
+async fn was_away(look: &Look<'_>, room: &Rc<Room>) -> Result<bool, StoreError> {
     let server = look.server;
     let key = look.session.user_id.as_str();
+    let since = look.since.map_or(i64::MIN, order_of);
     let Some(mut state) = state_at(server, room, look.end()).await? else { return Ok(true) };
     for _ in 0..OWN_CHANGES_WALKED_MAX {
         let Some(event_id) = state.get(&StateEventType::RoomMember, key) else { return Ok(true) };
         let Some(event) = server.rooms.events.get(event_id).await? else { return Ok(true) };
-        if event.header.order.is_some_and(|order| order <= order_of(since)) {
+        if event.header.order.is_some_and(|order| order <= since) {
             return Ok(false);
         }
         if event.pdu.membership() != Some(MembershipState::Join) {
@@ -266,6 +270,9 @@ async fn left(
         let known = known.filter(|_| was_joined && !look.full_state);
         if let Some(end) = state_following(&own) {
             let end = server.rooms.states.load(end).await?;
+            if !look.state_after {
+                recent.keep_what_holds(&end);
+            }
             let between = Between { known, end, recent: &recent, heroes: &[] };
             left.state = state::between(look, room, between).await?.state;
         }

@@ -1,4 +1,6 @@
 //! The latest events of a room.
+use std::collections::BTreeSet;
+
 use ruma::{UInt, api::client::sync::sync_events::v3::Timeline};
 
 use crate::{
@@ -9,6 +11,7 @@ use crate::{
     },
     homeserver::{
         client_event::{Style, format_seen},
+        states::State,
         sync::Look,
         timeline::{self, Span},
         visibility::{Eyes, Seen},
@@ -29,6 +32,26 @@ pub struct Recent {
     /// Whether these are all events of the span: none hidden, unwanted or left out.
     pub whole: bool,
     pub prev_batch: TimelineToken,
+}
+
+impl Recent {
+    /// Leaves out the events up to the last that would make a client believe of some place in the state what is not so at
+    /// the `end`: where a later event is hidden from it, or another branch of the room prevailed. Only needed by clients
+    /// that take the state from the timeline.
+    pub fn keep_what_holds(&mut self, end: &State) {
+        let mut settled = BTreeSet::new();
+        let misleads = |seen: &Seen| match seen.event.pdu.state_map_key() {
+            // Only the last event for a place decides.
+            Some(key) if settled.insert(key.clone()) => end.entries.get(&key) != Some(&seen.event.pdu.event_id),
+            _ => false,
+        };
+        let Some(from_end) = self.events.iter().rev().position(misleads) else { return };
+        let left_out = self.events.len() - from_end;
+        let last = self.events.drain(..left_out).next_back();
+        self.prev_batch = TimelineToken(last.and_then(|seen| seen.event.header.order).unwrap_or(self.prev_batch.0));
+        self.limited = true;
+        self.whole = false;
+    }
 }
 
 pub async fn recent(look: &Look<'_>, eyes: &Eyes<'_>, span: Span) -> Result<Recent, StoreError> {
