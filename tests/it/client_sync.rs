@@ -292,7 +292,7 @@ fn leaving_and_coming_back_between_two_syncs_leaves_a_gap() {
     let told = joined(&answer, &room);
     assert_eq!(told["timeline"]["limited"], true);
     let topic = ("m.room.topic".to_owned(), String::new());
-    assert_eq!(kinds(&told["state"]["events"])[..1], [topic], "what changed meanwhile");
+    assert!(kinds(&told["state"]["events"]).contains(&topic), "what changed meanwhile");
     let whole = server.sync(&bob, Some(&since), "");
     assert_eq!(joined(&whole, &room)["timeline"]["limited"], true, "even if the server has every event");
     // A new name is no leave.

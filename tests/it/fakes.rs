@@ -57,7 +57,8 @@ impl FaultyStore {
     }
 }
 
-async fn yield_once() {
+/// Lets others go first.
+pub async fn yield_once() {
     let mut yielded = false;
     poll_fn(|context| {
         if std::mem::replace(&mut yielded, true) {

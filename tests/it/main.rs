@@ -22,3 +22,4 @@ mod client_typing;
 mod client_warren;
 mod spec_coverage;
 mod sync_model;
+mod sync_race;
