@@ -1,11 +1,11 @@
 //! The shell in a browser worker: the ports on browser APIs, and `Host`, which the worker's script drives.
 #![cfg(target_arch = "wasm32")]
-mod clock;
+pub mod clock;
 mod entropy;
 mod host;
 mod host_error;
 pub mod indexeddb;
-mod logging;
+pub mod logging;
 mod offload;
 mod online;
 mod peer_transport;
