@@ -7,7 +7,6 @@ import { answerOf } from "./setup.mjs";
 const BROWSERS = {
   chromium: { variable: "WARREN_CHROMIUM", commands: ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"], debian: "chromium" },
   firefox: { variable: "WARREN_FIREFOX", commands: ["firefox-esr", "firefox"], debian: "firefox-esr" },
-  chromedriver: { variable: "CHROMEDRIVER", commands: ["chromedriver"], debian: "chromium-driver" },
 };
 
 /** The path of `kind`, or undefined. */

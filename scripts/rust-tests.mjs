@@ -1,8 +1,6 @@
 // Runs Rust's tests and counts them.
-import { existsSync } from "node:fs";
-import path from "node:path";
 import { findBrowser } from "./browsers.mjs";
-import { ROOT, WASM_TARGET } from "./places.mjs";
+import { ROOT } from "./places.mjs";
 import { step } from "./step.mjs";
 
 /** How many runs of the simulated network make a test. */
@@ -13,14 +11,25 @@ export function nativeTests() {
   return cargoTests("Rust tests", ["--workspace"], { SEEDS: process.env.SEEDS ?? String(SIM_SEEDS) });
 }
 
-/** What only a browser can show: the tests of the browser's shell, in Chromium by chromedriver. */
-export async function wasmTests({ testRunner }) {
-  if (!existsSync(path.join(ROOT, "crates/browser/tests"))) return { passed: 0, failures: [] };
-  return cargoTests("wasm tests in Chromium", ["-p", "warren-browser", "--target", WASM_TARGET, "--tests"], {
-    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER: testRunner,
-    CHROMEDRIVER: findBrowser("chromedriver"),
-    WASM_BINDGEN_TEST_TIMEOUT: "120",
-  });
+/** What only a browser can show: the tests of the browser's shell, in Chromium. */
+export async function wasmTests({ bindgen }) {
+  // Imported late: it needs packages.
+  const { builtProgram, runWasmTests, wasmTestsBuild } = await import("../tests/wasm/run.mjs");
+  let counted = { passed: 0, failures: [] };
+  try {
+    await step("wasm tests in Chromium", async (run) => {
+      for (const [command, args] of wasmTestsBuild(bindgen)) await run(command, args, { cwd: ROOT });
+      const options = { browser: "chromium", executablePath: findBrowser("chromium"), program: builtProgram() };
+      counted = await runWasmTests({ ...options, report: (line) => run.write(`${line}\n`) });
+      const why = counted.failures.map(({ name, message }) => `${name}\n${message}\n`).join("\n");
+      if (why) throw new Error(`${why}\n${counted.failures.length} failed`);
+      return `${counted.passed} passed`;
+    });
+  } catch (error) {
+    if (!counted.failures.length) counted.failures.push({ name: "wasm tests in Chromium" });
+    console.error(error.message);
+  }
+  return counted;
 }
 
 async function cargoTests(title, args, env) {

@@ -65,7 +65,7 @@ function npm(...args) {
 
 /**
  * wasm-bindgen's command line tools in exactly the version Cargo.lock resolves (another version refuses the module).
- * Returns `{ bindgen, testRunner, version }`.
+ * Returns `{ bindgen, version }`.
  */
 async function installWasmBindgen() {
   const version = /name = "wasm-bindgen"\nversion = "([^"]+)"/.exec(readFileSync(path.join(ROOT, "Cargo.lock"), "utf8"))?.[1];
@@ -73,15 +73,11 @@ async function installWasmBindgen() {
   const home = path.join(TOOLS, `wasm-bindgen-${version}`);
   const candidates = [process.env.WARREN_WASM_BINDGEN, "wasm-bindgen", path.join(home, "bin", "wasm-bindgen")];
   const found = candidates.find((command) => command && answerOf(command, "--version") === `wasm-bindgen ${version}`);
-  if (found) return { bindgen: found, testRunner: besides(found), version };
+  if (found) return { bindgen: found, version };
   await step(`wasm-bindgen ${version} (about 3 min)`, (run) =>
     run("cargo", ["install", "wasm-bindgen-cli", "--version", `=${version}`, "--locked", "--root", home]),
   );
-  return { bindgen: candidates[2], testRunner: besides(candidates[2]), version };
-}
-
-function besides(bindgen) {
-  return bindgen === "wasm-bindgen" ? "wasm-bindgen-test-runner" : path.join(path.dirname(bindgen), "wasm-bindgen-test-runner");
+  return { bindgen: candidates[2], version };
 }
 
 /** The first line a command prints, or undefined when it is not there or fails. */

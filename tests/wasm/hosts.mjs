@@ -129,7 +129,6 @@ export function hostTests({ page, relay }) {
           await until("a", (status) => status.peers.length === 0, "the other is gone");
         } finally {
           await relay.stop();
-          relay.remove();
         }
       }),
     },

@@ -18,7 +18,7 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{IdbDatabase, IdbKeyRange, IdbObjectStore, IdbTransaction, IdbTransactionMode};
 
-use self::requests::{Finished, Requested, commit_now, fault, write_transaction};
+use self::requests::{EventHandler, Finished, Requested, commit_now, fault, write_transaction};
 use warren::ports::{Batch, Durability, Op, Scan, Store, StoreError};
 
 /// The rows: binary keys in byte order, binary values.
@@ -46,7 +46,7 @@ struct Inner {
     /// Ranges are read backwards by `getAllRecords` where the browser has it.
     has_get_all_records: Cell<bool>,
     /// The handlers of the database's own events live as long as the handle.
-    _handlers: RefCell<Vec<Closure<dyn FnMut(web_sys::Event)>>>,
+    _handlers: RefCell<Vec<EventHandler>>,
 }
 
 #[wasm_bindgen]
@@ -114,7 +114,7 @@ impl Inner {
     fn watch(self: &Rc<Self>) {
         let on = |error: StoreError| {
             let inner = Rc::downgrade(self);
-            Closure::<dyn FnMut(web_sys::Event)>::new(move |_| {
+            EventHandler::new(move |_| {
                 if let Some(inner) = inner.upgrade() {
                     inner.close(error.clone());
                 }

@@ -66,7 +66,7 @@ pub(super) fn fault(exception: JsValue) -> StoreError {
 
 /// A one-shot answer that one of several event handlers gives.
 type Answer<T> = Rc<RefCell<Option<oneshot::Sender<T>>>>;
-type EventHandler = Closure<dyn FnMut(Event)>;
+pub(super) type EventHandler = Closure<dyn FnMut(Event)>;
 
 fn answering<T: 'static>(answer: &Answer<T>, value: impl Fn() -> T + 'static) -> EventHandler {
     let answer = answer.clone();
