@@ -1,4 +1,5 @@
 // Whole homeservers in workers: one that is asked, stopped and fenced, and two that meet through the real relay.
+/* global window */
 import assert from "node:assert/strict";
 
 /** How long a status may take to become what it should, in milliseconds. */

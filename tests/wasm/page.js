@@ -1,4 +1,5 @@
 // The page of the wasm tests: starts workers, ends them, and hands on what they ask of the driver.
+/* global window, Worker */
 
 const newWorker = () => new Worker("worker.js", { type: "module" });
 

@@ -3,6 +3,7 @@
 // `node tests/wasm/run.mjs [word ...]` runs those whose names contain all words, in Chromium; `--browser=firefox` in
 // Firefox. Needs wasm-bindgen in the version of Cargo.lock (WARREN_WASM_BINDGEN), a browser (WARREN_CHROMIUM,
 // WARREN_FIREFOX) and, for what two homeservers do, the built program (WARREN_PROGRAM).
+/* global window */
 import { spawnSync } from "node:child_process";
 import { createReadStream, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";

@@ -1,4 +1,5 @@
 // Runs one test of the wasm in a worker of its own, or a homeserver for the tests that need two.
+/* global postMessage, location, onmessage:writable */
 let answers = new Map();
 let asked = 0;
 
