@@ -1,5 +1,5 @@
 // Runs one test of the wasm in a worker of its own, or a homeserver for the tests that need two.
-/* global postMessage, location, onmessage:writable */
+/* global postMessage, location */
 let answers = new Map();
 let asked = 0;
 
@@ -29,7 +29,7 @@ const calls = {
   stop: async () => host.stop(),
 };
 
-onmessage = async ({ data }) => {
+globalThis.onmessage = async ({ data }) => {
   if (data.type === "answer") {
     answers.get(data.id)(data.value);
     return;
