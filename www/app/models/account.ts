@@ -8,7 +8,6 @@ import { Observable, type Readable } from "./observable.ts";
 import { RoomList } from "./room-list.ts";
 import { roomCreationRequest, type NewRoom } from "./new-room.ts";
 import { saveSession, type Session } from "./session.ts";
-import { whileRestarting } from "./while-restarting.ts";
 
 export class Account {
   readonly client: MatrixClient;
@@ -63,14 +62,12 @@ export class Account {
     this.#name.set(plain);
   }
 
-  /** Resolves to the new room's id. A homeserver that was restarted in the middle is asked again, and makes one room. */
+  /** Resolves to the new room's id. Asked again with the same request, after a fault say, it is the same room. */
   async createRoom(newRoom: NewRoom): Promise<string> {
     const body = roomCreationRequest(newRoom);
-    const answer = await whileRestarting(() =>
-      this.client.http.authedRequest<{ room_id: string }>(Method.Post, "/createRoom", undefined, body, {
-        headers: { "warren-request-id": newRoom.requestId },
-      }),
-    );
+    const answer = await this.client.http.authedRequest<{ room_id: string }>(Method.Post, "/createRoom", undefined, body, {
+      headers: { "warren-request-id": newRoom.requestId },
+    });
     this.#expected.add(answer.room_id);
     return answer.room_id;
   }

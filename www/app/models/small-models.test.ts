@@ -1,6 +1,6 @@
 // Holds the small pure models: names, localparts, profiles, routes, links in text, sizes, errors, kept values.
 
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { explainError, joinFailure } from "./explain-error.ts";
 import { KeptValues } from "./kept-values.ts";
 import { linkify } from "./linkify.ts";
@@ -15,7 +15,6 @@ import { isUserId, roleOf } from "./room-people.ts";
 import { formatRoute, parseRoute } from "./route.ts";
 import { loadSession, makePassword, saveSession } from "./session.ts";
 import { dayWords, shortMoment, untilWords } from "./time-words.ts";
-import { whileRestarting } from "./while-restarting.ts";
 import { strings } from "../strings.ts";
 
 const KEY_SERVER = `k51q${"z".repeat(54)}7x3p.alt`;
@@ -215,30 +214,6 @@ it("asks under one id for one thing", () => {
   const asked = newRoom("Garden", "link");
   expect(asked.requestId).toMatch(/^[A-Za-z0-9-]{1,64}$/);
   expect(newRoom("Garden", "link").requestId).not.toBe(asked.requestId);
-});
-
-it("repeats while the homeserver restarts, and nothing else", async () => {
-  vi.useFakeTimers();
-  try {
-    let asked = 0;
-    const failing = (httpStatus: number, times: number) => async (): Promise<string> => {
-      asked += 1;
-      if (asked <= times) throw { httpStatus };
-      return "done";
-    };
-    const back = whileRestarting(failing(503, 2));
-    await vi.runAllTimersAsync();
-    expect(await back).toBe("done");
-    asked = 0;
-    await expect(whileRestarting(failing(500, 1))).rejects.toEqual({ httpStatus: 500 });
-    asked = 0;
-    const gone = expect(whileRestarting(failing(503, 99))).rejects.toEqual({ httpStatus: 503 });
-    await vi.runAllTimersAsync();
-    await gone;
-    expect(asked).toBe(4);
-  } finally {
-    vi.useRealTimers();
-  }
 });
 
 it("names roles by power", () => {
