@@ -6,6 +6,7 @@ import { makeClient, startSyncing } from "./matrix-client.ts";
 import { localpartOf, plainName, serverOf } from "./names.ts";
 import { Observable, type Readable } from "./observable.ts";
 import { RoomList } from "./room-list.ts";
+import { ownName } from "./room-names.ts";
 import { roomCreationRequest, type NewRoom } from "./new-room.ts";
 import { saveSession, type Session } from "./session.ts";
 
@@ -97,14 +98,13 @@ export class Account {
 
   /** Names of the people whose homeserver this is, ourselves left out. */
   peopleAt(serverName: string): string[] {
-    const names = new Set<string>();
-    for (const room of this.client.getRooms()) {
-      for (const member of room.getMembers()) {
-        if (member.userId === this.userId || serverOf(member.userId) !== serverName) continue;
-        names.add(plainName(member.rawDisplayName) || localpartOf(member.userId));
-      }
+    const names = new Map<string, string>();
+    for (const member of this.client.getRooms().flatMap((room) => room.getMembers())) {
+      if (member.userId === this.userId || serverOf(member.userId) !== serverName) continue;
+      const name = ownName(member);
+      if (name !== undefined || !names.has(member.userId)) names.set(member.userId, plainName(name) || localpartOf(member.userId));
     }
-    return [...names];
+    return [...new Set(names.values())];
   }
 
   room(roomId: string): Room | undefined {

@@ -183,6 +183,14 @@ describe("the timeline", () => {
     await vi.waitFor(() => expect(homeserver.asked("POST read_markers").map((request) => request.body)).toEqual([{ "m.fully_read": newest, "m.read": newest }]));
   });
 
+  it("still calls by name who was removed or never had one", async () => {
+    const { model } = await timeline();
+    const gone = state("m.room.member", ADA, BOB, { membership: "leave" });
+    homeserver.sync(joined([gone, state("m.room.member", "@c:c.example", "@c:c.example", { membership: "join" })]));
+    const changes = (): string[] => model.view.get().items.flatMap((item) => (item.kind === "change" ? [item.text] : []));
+    await vi.waitFor(() => expect(changes().slice(-2)).toEqual(["Ada removed Bob", "c joined"]));
+  });
+
   it("says who types and who has seen our newest message", async () => {
     const { model } = await timeline();
     homeserver.sync(
