@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures::{
     executor::LocalSpawner,
-    future::{LocalBoxFuture, ready},
+    future::{AbortHandle, LocalBoxFuture, abortable, pending, ready},
     task::LocalSpawnExt,
 };
 use ruma::{OwnedServerName, ServerName};
@@ -26,6 +26,15 @@ use warren::{
 /// The clock's first reading, in milliseconds since the Unix epoch.
 const START_MS: u64 = 1_700_000_000_000;
 
+/// What befalls one commit.
+#[derive(Clone, Debug)]
+pub enum Mishap {
+    /// Nothing of it is written.
+    Fails(StoreError),
+    /// Neither it nor any commit after it ever ends: the worker stops here.
+    Hangs { written: bool },
+}
+
 /// A memory store whose commits fail while a fault is set, and that takes its time when told to. Nothing of a failed
 /// commit is written.
 pub struct FaultyStore {
@@ -35,11 +44,46 @@ pub struct FaultyStore {
     pub slowness: Cell<Option<u64>>,
     /// Reads since the start.
     pub reads: Cell<usize>,
+    /// Commits since the start or the last `plan`.
+    pub commits: Cell<u64>,
+    plan: RefCell<Option<(u64, Mishap)>>,
+    hung: Cell<bool>,
 }
 
 impl FaultyStore {
     pub fn new(inner: MemoryStore) -> Self {
-        Self { inner, fault: RefCell::default(), slowness: Cell::default(), reads: Cell::default() }
+        Self {
+            inner,
+            fault: RefCell::default(),
+            slowness: Cell::default(),
+            reads: Cell::default(),
+            commits: Cell::default(),
+            plan: RefCell::default(),
+            hung: Cell::default(),
+        }
+    }
+
+    /// Counts commits from here; the `n`-th, from 1 on, meets with `mishap`.
+    pub fn plan(&self, n: u64, mishap: Mishap) {
+        self.commits.set(0);
+        self.plan.replace(Some((n, mishap)));
+    }
+
+    /// Whether the mishap has happened; there will be none any more.
+    pub fn end_plan(&self) -> bool {
+        self.plan.take().is_some_and(|(n, _)| self.commits.get() >= n)
+    }
+
+    /// The mishap this commit meets with, if any.
+    fn mishap(&self) -> Option<Mishap> {
+        self.commits.set(self.commits.get() + 1);
+        if self.hung.get() {
+            return Some(Mishap::Hangs { written: false });
+        }
+        let plan = self.plan.borrow();
+        let (_, mishap) = plan.as_ref().filter(|(n, _)| *n == self.commits.get())?;
+        self.hung.set(matches!(mishap, Mishap::Hangs { .. }));
+        Some(mishap.clone())
     }
 
     async fn take_time(&self) {
@@ -95,9 +139,15 @@ impl Store for FaultyStore {
     fn commit(&self, batch: Batch) -> LocalBoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             self.take_time().await;
-            let fault = self.fault.borrow().clone();
-            match fault {
-                Some(fault) => Err(fault),
+            let fault = self.fault.borrow().clone().map(Mishap::Fails);
+            match self.mishap().or(fault) {
+                Some(Mishap::Fails(error)) => Err(error),
+                Some(Mishap::Hangs { written }) => {
+                    if written {
+                        self.inner.commit(batch).await?;
+                    }
+                    pending().await
+                }
                 None => self.inner.commit(batch).await,
             }
         })
@@ -118,6 +168,11 @@ impl FakeClock {
         let later = self.sleepers.borrow_mut().split_off(&(self.now_ms.get() + 1));
         let due = self.sleepers.replace(later);
         due.into_values().flatten().for_each(Waker::wake);
+    }
+
+    /// When the next of those who wait for a time is due.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.sleepers.borrow().first_key_value().map(|(due_ms, _)| *due_ms)
     }
 
     pub fn new() -> Rc<Self> {
@@ -148,8 +203,13 @@ impl Clock for FakeClock {
 }
 
 /// The same bytes in every run (splitmix64).
-#[derive(Default)]
 pub struct SeededEntropy(Cell<u64>);
+
+impl SeededEntropy {
+    pub fn new(seed: u64) -> Self {
+        Self(Cell::new(seed))
+    }
+}
 
 impl Entropy for SeededEntropy {
     fn fill(&self, buffer: &mut [u8]) {
@@ -163,12 +223,31 @@ impl Entropy for SeededEntropy {
     }
 }
 
-pub struct PoolTasks(pub LocalSpawner);
+/// The tasks of one homeserver; they can be stopped together, as those of a worker are.
+pub struct PoolTasks {
+    spawner: LocalSpawner,
+    handles: RefCell<Vec<AbortHandle>>,
+}
+
+impl PoolTasks {
+    pub fn new(spawner: LocalSpawner) -> Self {
+        Self { spawner, handles: RefCell::default() }
+    }
+
+    /// Stops every task where it stands and drops it.
+    pub fn stop(&self) {
+        self.handles.borrow_mut().drain(..).for_each(|handle| handle.abort());
+    }
+}
 
 impl Tasks for PoolTasks {
     fn spawn(&self, task: LocalBoxFuture<'static, ()>) {
+        let (task, handle) = abortable(task);
+        self.handles.borrow_mut().push(handle);
         // Fails only once the pool is gone, and with it everything that could have waited for the task.
-        let _ = self.0.spawn_local(task);
+        let _ = self.spawner.spawn_local(async move {
+            let _ended_or_stopped = task.await;
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
-use futures::{FutureExt, executor::LocalPool, task::LocalSpawnExt};
+use futures::{FutureExt, executor::LocalPool};
 use http::{HeaderMap, StatusCode};
 use ruma::ServerName;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use warren::{
     api::{self, Origin},
     domain::identity::{DEFAULT_SUFFIX, PublicKey},
     homeserver::{Homeserver, Options, identity},
-    ports::{Environment, StoreError},
+    ports::{Environment, StoreError, Tasks, Transport},
     storage::memory::MemoryDisk,
 };
 
@@ -62,14 +62,29 @@ pub struct TestUser {
     pub token: String,
 }
 
+/// What homeservers of one test share: the loop that runs them, and time.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub pool: Rc<RefCell<LocalPool>>,
+    pub clock: Rc<FakeClock>,
+}
+
+impl Surroundings {
+    pub fn new() -> Self {
+        Self { pool: Rc::new(RefCell::new(LocalPool::new())), clock: FakeClock::new() }
+    }
+}
+
 /// One homeserver and the loop that runs it.
 pub struct TestServer {
     pub homeserver: Rc<Homeserver>,
     pub clock: Rc<FakeClock>,
+    /// What carries its requests, unless it is part of a network.
     pub transport: Rc<NobodyThere>,
     pub disk: MemoryDisk,
-    store: Rc<FaultyStore>,
-    pool: RefCell<LocalPool>,
+    pub store: Rc<FaultyStore>,
+    pub tasks: Rc<PoolTasks>,
+    pool: Rc<RefCell<LocalPool>>,
 }
 
 impl TestServer {
@@ -83,24 +98,36 @@ impl TestServer {
     }
 
     pub fn with(disk: MemoryDisk, options: Options) -> Self {
-        let mut pool = LocalPool::new();
-        let clock = FakeClock::new();
         let transport = Rc::new(NobodyThere::default());
+        let server = Self::start_in(&Surroundings::new(), disk, transport.clone(), 0, options);
+        Self { transport, ..server }
+    }
+
+    /// A homeserver among others. Equal `seed`s make equal keys.
+    pub fn start_in(
+        surroundings: &Surroundings,
+        disk: MemoryDisk,
+        transport: Rc<dyn Transport>,
+        seed: u64,
+        options: Options,
+    ) -> Self {
+        let Surroundings { pool, clock } = surroundings.clone();
+        let tasks = Rc::new(PoolTasks::new(pool.borrow().spawner()));
         let store = Rc::new(FaultyStore::new(disk.open()));
         let environment = Environment {
             store: store.clone(),
-            transport: transport.clone(),
+            transport,
             clock: clock.clone(),
-            entropy: Rc::new(SeededEntropy::default()),
-            tasks: Rc::new(PoolTasks(pool.spawner())),
+            entropy: Rc::new(SeededEntropy::new(seed)),
+            tasks: tasks.clone(),
             offload: Rc::new(Inline),
         };
-        let homeserver = pool.run_until(async {
+        let homeserver = pool.borrow_mut().run_until(async {
             let identity =
                 identity::load_or_create(environment.store.clone(), &*environment.entropy, DEFAULT_SUFFIX).await;
             Homeserver::start(environment, Rc::new(identity.unwrap()), options).await.unwrap()
         });
-        Self { homeserver, clock, transport, disk, store, pool: RefCell::new(pool) }
+        Self { homeserver, clock, transport: Rc::default(), disk, store, tasks, pool }
     }
 
     pub fn server_name(&self) -> &ServerName {
@@ -129,13 +156,21 @@ impl TestServer {
     }
 
     /// Any request of a client, as it stands.
+    #[track_caller]
     pub fn send(&self, request: api::Request) -> Answer {
-        self.run(answer(self.homeserver.clone(), request, Origin::Client))
+        self.answered(self.queue_as(Origin::Client, request))
     }
 
     /// A request that came by the connection of a peer, as it stands.
+    #[track_caller]
     pub fn send_as(&self, peer: PublicKey, request: api::Request) -> Answer {
-        self.run(answer(self.homeserver.clone(), request, Origin::Peer(peer)))
+        self.answered(self.queue_as(Origin::Peer(peer), request))
+    }
+
+    #[track_caller]
+    fn answered(&self, pending: Pending) -> Answer {
+        self.settle();
+        pending.take().expect("the request waits for something that does not come by itself")
     }
 
     /// From now on commits fail with `fault`, or succeed again.
@@ -162,11 +197,14 @@ impl TestServer {
 
     /// Has a request ready to run beside others; the next `settle` runs it.
     pub fn queue(&self, request: api::Request) -> Pending {
+        self.queue_as(Origin::Client, request)
+    }
+
+    fn queue_as(&self, origin: Origin, request: api::Request) -> Pending {
         let slot = Rc::new(RefCell::new(None));
         let answered = slot.clone();
-        let answering = answer(self.homeserver.clone(), request, Origin::Client);
-        let task = answering.map(move |answer| drop(answered.replace(Some(answer))));
-        self.pool.borrow().spawner().spawn_local(task).expect("the pool runs as long as the server");
+        let answering = answer(self.homeserver.clone(), request, origin);
+        self.tasks.spawn(Box::pin(answering.map(move |answer| drop(answered.replace(Some(answer))))));
         Pending(slot)
     }
 

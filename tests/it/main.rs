@@ -1,5 +1,7 @@
-//! The API as a client or another server sees it: one homeserver in memory, requests in, answers out. One file a module.
+//! The API as a client or another server sees it: one homeserver in memory or a few, requests in, answers out. One file a module.
 mod fakes;
+mod federation_network;
+mod federation_peer;
 mod harness;
 mod talk;
 
@@ -20,6 +22,7 @@ mod client_tag;
 mod client_txns;
 mod client_typing;
 mod client_warren;
+mod federation_leaves;
 mod spec_coverage;
 mod sync_model;
 mod sync_race;
