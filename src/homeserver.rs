@@ -43,7 +43,7 @@ use self::{
     notifier::Notifier,
     passwords::PasswordFailures,
     positions::Positions,
-    rooms::Rooms,
+    rooms::{Rooms, join::Joins},
     sender::{OutboxStatus, Sender},
     sessions::Sessions,
     sync::streams::lazy_members::LazyMembers,
@@ -95,8 +95,7 @@ pub struct Homeserver {
     pub(crate) comparing: heads::Comparing,
     /// Held while a room is created, so that a repeated request sees what the first made.
     pub(crate) creating: Mutex<()>,
-    /// Held while a room is joined through a peer.
-    pub(crate) joining: Mutex<()>,
+    pub(crate) joins: Joins,
 }
 
 impl Homeserver {
@@ -130,7 +129,7 @@ impl Homeserver {
             telling_rooms: Mutex::default(),
             comparing: heads::Comparing::default(),
             creating: Mutex::default(),
-            joining: Mutex::default(),
+            joins: Joins::default(),
             environment,
         });
         server.sender.start(&server).await?;

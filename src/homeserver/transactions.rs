@@ -91,6 +91,7 @@ async fn receive_room(
     room_id: &RoomId,
     raws: Vec<Box<RawJsonValue>>,
 ) -> Result<Outcomes, StoreError> {
+    server.joins.settled(room_id).await;
     match server.rooms.get(room_id).await? {
         Some(room) if room.live().resident => {
             let outcomes = ingest::ingest(server, &room, raws, origin).await?;

@@ -1,10 +1,12 @@
 //! Joining: here if we are in the room, else through a server that is. The template a server sends is completed, not
 //! echoed, and nothing it answers is believed unchecked.
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
 };
 
+use futures::lock::Mutex;
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId,
     RoomVersionId, ServerName,
@@ -95,6 +97,27 @@ impl From<DraftError> for JoinError {
     }
 }
 
+/// The rooms being joined through peers: one join of a room at a time, and none waits for that of another room.
+#[derive(Default)]
+pub struct Joins(RefCell<BTreeMap<OwnedRoomId, Rc<Mutex<()>>>>);
+
+impl Joins {
+    fn lock_of(&self, room_id: &RoomId) -> Rc<Mutex<()>> {
+        let mut locks = self.0.borrow_mut();
+        locks.retain(|_, lock| Rc::strong_count(lock) > 1);
+        locks.entry(room_id.to_owned()).or_default().clone()
+    }
+
+    /// Waits for a join of the room to end, if one is under way: servers in the room speak to us from the moment they let
+    /// us in, which is before we know what they speak of.
+    pub async fn settled(&self, room_id: &RoomId) {
+        let lock = self.0.borrow().get(room_id).cloned();
+        if let Some(lock) = lock {
+            drop(lock.lock().await);
+        }
+    }
+}
+
 /// Joins `user` to the room, through one of `via` if this server is not in it.
 pub async fn join(
     server: &Rc<Homeserver>,
@@ -118,7 +141,8 @@ pub async fn join(
         return Ok(append.commit().await?);
     }
     // Two joins of the same room at once would import it twice.
-    let _joining = server.joining.lock().await;
+    let lock = server.joins.lock_of(room_id);
+    let _joining = lock.lock().await;
     if server.rooms.get(room_id).await?.is_some_and(|room| room.is_joined(user)) {
         return Ok(());
     }
@@ -155,7 +179,8 @@ pub async fn leave_through(
     Ok(pdu.event_id)
 }
 
-/// Who may let us in: those named, the inviter's server, the server in the room id; those connected first.
+/// Who may let us in: those named, the inviter's server, the server in the room id, those that were in the room when we
+/// left it; those connected first.
 async fn candidates(
     server: &Homeserver,
     room_id: &RoomId,
@@ -165,12 +190,14 @@ async fn candidates(
     let invited = server.database.get::<Memberships>(&(user.clone(), room_id.to_owned())).await?;
     let inviter = invited.filter(|row| row.membership == MembershipState::Invite);
     let inviter = inviter.map(|row| row.sender.server_name().to_owned());
+    let known = server.rooms.get(room_id).await?.map(|room| room.joined_servers());
     let mut seen = BTreeSet::new();
     let mut candidates: Vec<OwnedServerName> = via
         .iter()
         .cloned()
         .chain(inviter)
         .chain(room_id.server_name().map(ServerName::to_owned))
+        .chain(known.into_iter().flatten())
         .filter(|candidate| candidate != server.server_name() && seen.insert(candidate.clone()))
         .take(JOIN_SERVERS_MAX)
         .collect();
