@@ -22,6 +22,7 @@ mod client_tag;
 mod client_txns;
 mod client_typing;
 mod client_warren;
+mod federation_invites;
 mod federation_joins;
 mod federation_leaves;
 mod spec_coverage;

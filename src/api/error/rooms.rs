@@ -1,6 +1,6 @@
 //! Errors of the room workflows as HTTP says them.
 use http::StatusCode;
-use ruma::api::error::{ErrorKind, IncompatibleRoomVersionErrorData};
+use ruma::api::error::{ErrorKind, IncompatibleRoomVersionErrorData, LimitExceededErrorData};
 
 use super::ApiError;
 use crate::{
@@ -169,7 +169,16 @@ impl From<ReceiveInviteError> for ApiError {
         let message = error.to_string();
         match error {
             ReceiveInviteError::Store(error) => error.into(),
-            ReceiveInviteError::Version(error) => error.into(),
+            ReceiveInviteError::Version(UnsupportedRoomVersion(version)) => Self::new(
+                StatusCode::BAD_REQUEST,
+                ErrorKind::IncompatibleRoomVersion(IncompatibleRoomVersionErrorData::new(version)),
+                message,
+            ),
+            ReceiveInviteError::TooMany(_) => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                ErrorKind::LimitExceeded(LimitExceededErrorData::default()),
+                message,
+            ),
             ReceiveInviteError::Dropped(_) | ReceiveInviteError::Invalid(_) => Self::invalid_param(message),
             ReceiveInviteError::NoSuchUser(_) | ReceiveInviteError::Forbidden(_) => Self::forbidden(message),
         }

@@ -151,7 +151,11 @@ fn check_membership(
     membership: MembershipState,
     origin: &OwnedServerName,
 ) -> Result<Pdu, HandshakeError> {
-    let pdu = check_received(event, &room.id, &room.rules, &self_certified_keys)?.pdu;
+    let checked = check_received(event, &room.id, &room.rules, &self_certified_keys)?;
+    if checked.redacted {
+        return Err(HandshakeError::Invalid("its content is not what was hashed"));
+    }
+    let pdu = checked.pdu;
     if pdu.event_id != *event_id {
         return Err(HandshakeError::Invalid("the event has another id"));
     }

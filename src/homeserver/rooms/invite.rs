@@ -4,9 +4,10 @@ use std::rc::Rc;
 use ruma::{
     CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, UserId,
     api::federation::membership::{RawStrippedState, create_invite},
-    events::{StateEventType, room::member::MembershipState},
+    events::{StateEventType, TimelineEventType, room::member::MembershipState},
     room_version_rules::RoomVersionRules,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue as RawJsonValue;
 use thiserror::Error;
 
@@ -31,9 +32,11 @@ use crate::{
     storage::tables::{MembershipRow, Memberships, Users},
 };
 
-/// The most stripped state events kept with an invite, and bytes of each.
-const STRIPPED_STATE_EVENTS_MAX: usize = 100;
-const STRIPPED_STATE_EVENT_MAX_BYTES: usize = 65_535;
+/// The most events that may come with an invite to tell of the room, and bytes of all of them.
+pub const STRIPPED_STATE_EVENTS_MAX: usize = 100;
+pub const STRIPPED_STATE_MAX_BYTES: usize = 256 * 1024;
+/// The most invites to rooms of other servers that wait for one user's answer; the inviter's server tries again later.
+pub const INVITES_HELD_MAX: usize = 200;
 
 #[derive(Debug, Error)]
 pub enum InviteError {
@@ -179,6 +182,8 @@ pub enum ReceiveInviteError {
     NoSuchUser(OwnedUserId),
     #[error("{0}")]
     Forbidden(&'static str),
+    #[error("{0} has {INVITES_HELD_MAX} invites to answer first")]
+    TooMany(OwnedUserId),
 }
 
 /// An invite request from another server: checks it, keeps it for the user, answers with our signature on it.
@@ -192,7 +197,11 @@ pub async fn receive_invite(
     room_state: Vec<RawStrippedState>,
 ) -> Result<Box<RawJsonValue>, ReceiveInviteError> {
     let rules = room_version::rules(version)?;
-    let pdu = check_received(event, room_id, &rules, &self_certified_keys)?.pdu;
+    let checked = check_received(event, room_id, &rules, &self_certified_keys)?;
+    if checked.redacted {
+        return Err(ReceiveInviteError::Invalid("its content is not what was hashed"));
+    }
+    let pdu = checked.pdu;
     if pdu.event_id != *event_id {
         return Err(ReceiveInviteError::Invalid("the event has another id"));
     }
@@ -211,13 +220,13 @@ pub async fn receive_invite(
     }
     let signed =
         countersign(&pdu, &server.identity, &rules).map_err(|_| ReceiveInviteError::Invalid("it cannot be signed"))?;
+    if server.rooms.get(room_id).await?.is_some_and(|room| room.live().resident) {
+        // We see for ourselves who is invited: the event comes with the room's other events, and is judged like them.
+        return Ok(signed.raw());
+    }
     let key = (user.clone(), room_id.clone());
-    let current = server.database.get::<Memberships>(&key).await?;
-    match current.map(|row| row.membership) {
-        // The room itself tells us once its event arrives.
-        Some(MembershipState::Join) => return Ok(signed.raw()),
-        Some(MembershipState::Ban) => return Err(ReceiveInviteError::Forbidden("the user is banned from the room")),
-        _ => {}
+    if invites_held(server, &user, room_id).await? >= INVITES_HELD_MAX {
+        return Err(ReceiveInviteError::TooMany(user));
     }
     let mut stripped = stripped_state(room_state, &pdu, &rules)?;
     // The invite itself is what we checked, whatever the inviter sent beside it.
@@ -243,8 +252,25 @@ pub async fn receive_invite(
     Ok(signed.raw())
 }
 
+/// All that is kept of an event nobody signed.
+#[derive(Serialize, Deserialize)]
+struct StrippedEvent {
+    #[serde(rename = "type")]
+    kind: String,
+    state_key: String,
+    sender: OwnedUserId,
+    content: serde_json::Map<String, serde_json::Value>,
+}
+
+/// How many invites to other rooms of which we have no part the user holds.
+async fn invites_held(server: &Homeserver, user: &OwnedUserId, room_id: &RoomId) -> Result<usize, StoreError> {
+    let rows = server.database.scan_all::<Memberships, _>(user).await?;
+    Ok(rows.iter().filter(|((_, room), row)| room != room_id && row.invite_event.is_some()).count())
+}
+
 /// What the inviter tells of the room, for clients. Whole events are checked; stripped ones (older servers) are not
-/// checkable and only bounded.
+/// checkable and only bounded. A room named after its create event cannot be invited to without showing it (server-server
+/// API, "Inviting to a room").
 fn stripped_state(
     room_state: Vec<RawStrippedState>,
     invite: &Pdu,
@@ -254,18 +280,31 @@ fn stripped_state(
         return Err(ReceiveInviteError::Invalid("it comes with too much state"));
     }
     let mut stripped = Vec::new();
+    let mut bytes = 0;
+    let mut has_create = false;
     for event in room_state {
         match event {
             RawStrippedState::Pdu(raw) => {
+                bytes += raw.get().len();
                 let checked = check_received(&raw, &invite.room_id, rules, &self_certified_keys)?;
+                has_create |= checked.pdu.kind == TimelineEventType::RoomCreate;
                 stripped.push(super::append::strip(&checked.pdu));
             }
             #[expect(deprecated, reason = "servers before Matrix 1.16 send it")]
-            RawStrippedState::Stripped(raw) if raw.json().get().len() <= STRIPPED_STATE_EVENT_MAX_BYTES => {
-                stripped.extend(serde_json::from_str::<serde_json::Value>(raw.json().get()).ok());
+            RawStrippedState::Stripped(raw) => {
+                bytes += raw.json().get().len();
+                let event: StrippedEvent = serde_json::from_str(raw.json().get())
+                    .map_err(|_| ReceiveInviteError::Invalid("its state has a malformed event"))?;
+                stripped.push(serde_json::to_value(event).expect("strings and JSON serialize"));
             }
-            _ => return Err(ReceiveInviteError::Invalid("a state event is too large")),
+            _ => {}
         }
+        if bytes > STRIPPED_STATE_MAX_BYTES {
+            return Err(ReceiveInviteError::Invalid("the state it comes with is too large"));
+        }
+    }
+    if rules.authorization.room_create_event_id_as_room_id && !has_create {
+        return Err(ReceiveInviteError::Invalid("it does not show the room's create event"));
     }
     Ok(stripped)
 }
