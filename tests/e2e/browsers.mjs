@@ -1,6 +1,7 @@
 // Starts real browsers, each a process of its own with storage of its own: Chromium by playwright-core, Firefox by
 // puppeteer-core over WebDriver BiDi.
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import { findBrowser } from "../../scripts/browsers.mjs";
 import { Tab } from "./tab.mjs";
 
@@ -28,7 +29,8 @@ export class BrowserProcess {
 
 /**
  * @param {"chromium" | "firefox"} kind
- * @param {{ name: string, profileDir: string, origin: string, chromiumArgs?: string[], withoutArgs?: string[], firefoxPrefs?: object }} options
+ * @param {{ name: string, profileDir: string, origin: string, chromiumArgs?: string[], withoutArgs?: string[],
+ *   chromiumPreferences?: object, firefoxPrefs?: object }} options
  * `profileDir` keeps what the browser stores; start again with the same one to be the same person.
  */
 export async function startBrowser(kind, options) {
@@ -37,8 +39,12 @@ export async function startBrowser(kind, options) {
   return new BrowserProcess({ kind, name: options.name, ...driver }, options.origin);
 }
 
-async function startChromium({ profileDir, chromiumArgs = [], withoutArgs = [] }) {
+async function startChromium({ profileDir, chromiumArgs = [], withoutArgs = [], chromiumPreferences }) {
   const { chromium } = await import("playwright-core");
+  if (chromiumPreferences) {
+    mkdirSync(path.join(profileDir, "Default"), { recursive: true });
+    writeFileSync(path.join(profileDir, "Default", "Preferences"), JSON.stringify(chromiumPreferences));
+  }
   const context = await chromium.launchPersistentContext(profileDir, {
     executablePath: findBrowser("chromium"),
     headless: true,

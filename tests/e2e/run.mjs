@@ -1,7 +1,7 @@
-// Runs the browser stories: every module in stories/ exports `{ name, browsers, timeoutMs?, run(story) }` as `story`
-// (or several as `stories`). Called by scripts/e2e.mjs, which builds what they need first.
+// Runs the browser stories: every module in stories/ exports `{ name, browsers, run(stage) }` as `story` (or several as
+// `stories`), with `timeoutMs`, `relayArgs` and `ownSite` where a story needs its own. Called by scripts/e2e.mjs, which builds what they need first.
 // Arguments: words that the name must contain; `--browser=firefox` runs in one browser only.
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -18,11 +18,13 @@ class Stage {
   /** How long what took, for people to read; a story that must hold a limit asserts it. */
   figures = [];
 
-  constructor({ browser, relay, directory }) {
+  constructor({ browser, relay, directory, site }) {
     /** "chromium" or "firefox": what `open` starts unless told otherwise. */
     this.browser = browser;
     this.relay = relay;
     this.directory = directory;
+    /** The folder that the relay serves: the built page, or with `ownSite` a copy that the story may change. */
+    this.site = site;
   }
 
   /** Starts a browser process for `person`; the same person again has kept everything. */
@@ -84,8 +86,10 @@ export async function runStories({ program, site, evidence, words = [], browser:
 /** Runs one story in one browser; answers what went wrong and what was measured. */
 async function tell(story, { browser, program, site, evidence }) {
   const directory = mkdtempSync(path.join(os.tmpdir(), "warren-story-"));
-  const relay = new Relay({ program, site, dataDir: path.join(directory, "relay"), args: story.relayArgs });
-  const stage = new Stage({ browser, relay, directory });
+  if (story.ownSite) cpSync(site, path.join(directory, "site"), { recursive: true });
+  const served = story.ownSite ? path.join(directory, "site") : site;
+  const relay = new Relay({ program, site: served, dataDir: path.join(directory, "relay"), args: story.relayArgs });
+  const stage = new Stage({ browser, relay, directory, site: served });
   const timeoutMs = story.timeoutMs ?? STORY_MAX_MS;
   const overdue = new AbortController();
   try {

@@ -14,8 +14,14 @@ export type ElectionChannel = Channel<ElectionMessage, ElectionMessage>;
 export type LinkClientChannel = Channel<LinkAnswer, LinkRequest>;
 export type LinkServerChannel = Channel<LinkRequest, LinkAnswer>;
 
+/** Where the browser refuses channels (Firefox with storage blocked) every tab is alone, and hosts for itself. */
 export const openBroadcast: OpenChannel = <In, Out>(name: string) => {
-  const broadcast = new BroadcastChannel(name);
+  let broadcast: BroadcastChannel;
+  try {
+    broadcast = new BroadcastChannel(name);
+  } catch {
+    return { post: () => undefined, close: () => undefined, onMessage: () => undefined } satisfies Channel<In, Out>;
+  }
   let open = true;
   const channel: Channel<In, Out> = {
     post: (message) => {

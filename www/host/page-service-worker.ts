@@ -2,6 +2,9 @@
 import type { PageToServiceWorker } from "../protocol/messages.ts";
 import type { ViewState } from "./view-state.ts";
 
+/** On a first visit its downloads wait until the homeserver has had its own, but not longer than this. */
+const FIRST_VISIT_WAIT_MS = 10_000;
+
 /** Registers it, and has it take over a page it does not control yet (first visit, hard reload). */
 export async function registerServiceWorker(view: ViewState): Promise<void> {
   const container = navigator.serviceWorker as ServiceWorkerContainer | undefined;
@@ -10,6 +13,7 @@ export async function registerServiceWorker(view: ViewState): Promise<void> {
     if (container.controller) view.set({ serviceWorker: "active" });
   };
   container.addEventListener("controllerchange", update);
+  if (!container.controller) await started(view);
   try {
     await container.register("/service-worker.js", { updateViaCache: "none" });
     const { active } = await container.ready;
@@ -19,6 +23,18 @@ export async function registerServiceWorker(view: ViewState): Promise<void> {
     // Private windows of Firefox, or a browser told to refuse: the page itself needs none.
     view.set({ serviceWorker: "unavailable" });
   }
+}
+
+function started(view: ViewState): Promise<void> {
+  return new Promise((resolve) => {
+    const unsubscribe = view.subscribe(() => view.get().phase !== "starting" && done());
+    const timer = setTimeout(done, FIRST_VISIT_WAIT_MS);
+    function done(): void {
+      clearTimeout(timer);
+      unsubscribe();
+      resolve();
+    }
+  });
 }
 
 /** A service worker that only waits for an answer is stopped unless it hears something. */

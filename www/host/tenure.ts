@@ -24,7 +24,7 @@ export interface TenureOptions {
 
 export class Tenure {
   readonly channel: ElectionChannel;
-  readonly #election: Election;
+  #election: Election;
   readonly #timer: ReturnType<typeof setInterval>;
   #queued?: AbortController;
   #release?: () => void;
@@ -84,6 +84,13 @@ export class Tenure {
     }
   }
 
+  /** The browser has locks and refuses them: storage is blocked. */
+  #goOnWithoutLocks(): void {
+    const { id, build } = this.options;
+    this.#election = new Election({ id, build, by: "claim" });
+    this.#feed({ type: "start" });
+  }
+
   #requestLock(steal: boolean): void {
     const { locks, profile } = this.options;
     if (!locks) return;
@@ -98,9 +105,11 @@ export class Tenure {
       });
     // A request may either steal or be aborted.
     const options: LockOptions = steal ? { steal } : { signal };
-    locks.request(`warren/${profile}`, options, held).catch(() => {
-      // Aborted by us, or stolen by another.
-      if (!signal.aborted) this.#feed({ type: "lock-lost" });
+    locks.request(`warren/${profile}`, options, held).catch((error: unknown) => {
+      if (signal.aborted) return;
+      const isStolen = error instanceof DOMException && error.name === "AbortError";
+      if (isStolen) this.#feed({ type: "lock-lost" });
+      else this.#goOnWithoutLocks();
     });
   }
 }

@@ -47,12 +47,15 @@ export class AssetHandler implements Handler {
 
   /** Fetches the whole shell; what a build calls by digest and an older cache has is not fetched again. */
   async precache(): Promise<void> {
-    const cache = await this.options.caches.open(this.#cacheName);
+    const store = await this.options.caches.open(this.#cacheName);
     await Promise.all(
       [...this.options.shell.shell, CONFIG_PATH].map(async (path) => {
-        const kept = HASHED_PATH.test(path) ? await this.options.caches.match(path) : undefined;
-        const response = kept ?? (await this.options.fetch(new Request(path, { cache: "reload" })));
-        if (response.ok) await cache.put(path, response);
+        const isHashed = HASHED_PATH.test(path);
+        const kept = isHashed ? await this.options.caches.match(path) : undefined;
+        // What a digest names is what the page has just loaded; the rest may be stale in the browser's own cache.
+        const cache = isHashed ? "default" : "reload";
+        const response = kept ?? (await this.options.fetch(new Request(path, { cache })));
+        if (response.ok) await store.put(path, response);
         else if (path !== CONFIG_PATH) throw new Error(`${path}: ${response.status}`);
       }),
     );
