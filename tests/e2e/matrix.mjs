@@ -44,3 +44,9 @@ export function send(tab, token, room, text) {
   const path = `${CLIENT}/rooms/${encodeURIComponent(room)}/send/m.room.message/story-${transactions++}`;
   return ask(tab, "PUT", path, { token, body: { msgtype: "m.text", body: text } });
 }
+
+/** What a script reads out of a link to a room: `{ room, via }`. */
+export function partsOf(link) {
+  const [room, query] = new URL(link).hash.slice("#/join/".length).split("?");
+  return { room: decodeURIComponent(room), via: new URLSearchParams(query).get("via") };
+}

@@ -60,6 +60,12 @@ export class Person {
     await this.tab.click(".main form button[type=submit]");
   }
 
+  /** Opens the share panel of the open room; the link in it. */
+  async share() {
+    await this.tab.click('.pane-header a[href$="/share"]');
+    return this.link();
+  }
+
   /** The link in the share panel, once it says where we can be reached. */
   async link() {
     const whole = async () => (await this.linkText()).includes("&addr=");
@@ -119,6 +125,11 @@ export class Person {
   async status(text, timeoutMs = PEER_WAIT_MAX_MS) {
     const says = (wanted) => document.querySelector(".status-text")?.textContent.includes(wanted);
     await this.tab.until(says, text, `"${text}" in the status bar`, timeoutMs);
+  }
+
+  /** What a script needs to act in this person's name: `{ token }`. */
+  session() {
+    return this.tab.evaluate(() => ({ token: JSON.parse(localStorage.getItem("warren:default:session")).accessToken }));
   }
 
   /** From the settings; leaves them open. */

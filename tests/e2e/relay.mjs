@@ -11,17 +11,17 @@ export class Relay {
   #process;
   #port = 0;
 
-  /** @param {{ program: string, site: string, dataDir: string, args?: string[] }} options */
+  /** @param {{ program: string, site: string, dataDir: string, args?: string[], log?: string }} options `log`: what it logs, as in RUST_LOG. */
   constructor(options) {
     this.options = options;
   }
 
   /** Resolves once it is ready; again on the same port as before. */
   async start() {
-    const { program, site, dataDir, args = [] } = this.options;
+    const { program, site, dataDir, args = [], log } = this.options;
     const listen = `127.0.0.1:${this.#port}`;
     const child = spawn(program, ["serve", "--listen", listen, "--data-dir", dataDir, "--site", site, ...args], {
-      env: { RUST_LOG: "info", ...process.env },
+      env: { RUST_LOG: "info", ...process.env, ...(log && { RUST_LOG: log }) },
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#process = child;

@@ -1,5 +1,6 @@
 // Runs the browser stories: every module in stories/ exports `{ name, browsers, run(stage) }` as `story` (or several as
-// `stories`), with `timeoutMs`, `relayArgs` and `ownSite` where a story needs its own. Called by scripts/e2e.mjs, which builds what they need first.
+// `stories`), with `timeoutMs`, `relayArgs`, `relayLog` and `ownSite` where a story needs its own. Called by scripts/e2e.mjs,
+// which builds what they need first.
 // Arguments: words that the name must contain; `--browser=firefox` runs in one browser only.
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
@@ -88,7 +89,8 @@ async function tell(story, { browser, program, site, evidence }) {
   const directory = mkdtempSync(path.join(os.tmpdir(), "warren-story-"));
   if (story.ownSite) cpSync(site, path.join(directory, "site"), { recursive: true });
   const served = story.ownSite ? path.join(directory, "site") : site;
-  const relay = new Relay({ program, site: served, dataDir: path.join(directory, "relay"), args: story.relayArgs });
+  const dataDir = path.join(directory, "relay");
+  const relay = new Relay({ program, site: served, dataDir, args: story.relayArgs, log: story.relayLog });
   const stage = new Stage({ browser, relay, directory, site: served });
   const timeoutMs = story.timeoutMs ?? STORY_MAX_MS;
   const overdue = new AbortController();

@@ -41,8 +41,9 @@ export class Tab {
   /** Replaces what stands in an input. */
   async fill(selector, text) {
     await this.#seen(selector);
-    if (this.isPlaywright) await this.page.fill(selector, text);
-    else await this.page.locator(selector).fill(text);
+    if (this.isPlaywright) return this.page.fill(selector, text);
+    // Puppeteer types what is short and sets what is long, in a way that React does not notice.
+    return this.page.$eval(selector, fillLikePlaywright, text);
   }
 
   async press(selector, key) {
@@ -99,6 +100,13 @@ export class Tab {
     const state = this.isPlaywright ? { state: "visible" } : { visible: true };
     await this.page.waitForSelector(selector, { ...state, timeout: timeoutMs });
   }
+}
+
+/** Runs in the page. By the setter of the prototype: React puts its own in front, to tell its changes from the user's. */
+function fillLikePlaywright(element, text) {
+  element.focus();
+  Object.getOwnPropertyDescriptor(Object.getPrototypeOf(element), "value").set.call(element, text);
+  element.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
 /** Asks `condition` again and again until it answers something truthy, and answers that; fails with `what` when late. */
