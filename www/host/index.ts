@@ -63,6 +63,8 @@ export function connectHost({ profile, mayReload = () => true, onFatal = () => u
 }
 
 async function open(door: Door, view: ViewState, { profile, mayReload, onFatal }: Required<ConnectOptions>): Promise<void> {
+  // Its script loads while the configuration does.
+  let first: HostWorkerPort | undefined = createWorker();
   const config = await loadConfig();
   view.set({ config });
   let reloads = false;
@@ -75,7 +77,11 @@ async function open(door: Door, view: ViewState, { profile, mayReload, onFatal }
     build: WARREN_BUILD,
     config,
     view,
-    createWorker: () => new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "host-worker" }) as HostWorkerPort,
+    createWorker: () => {
+      const worker = first ?? createWorker();
+      first = undefined;
+      return worker;
+    },
     onOutdated: reloadOnce,
     onNewerSchema: (error) => (reloadForSchema() ? undefined : onFatal(error)),
     onFatal,
@@ -87,6 +93,10 @@ async function open(door: Door, view: ViewState, { profile, mayReload, onFatal }
   document.addEventListener("freeze", () => host.putAway());
   document.addEventListener("resume", () => host.takeOut());
   door.opened(host);
+}
+
+function createWorker(): HostWorkerPort {
+  return new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "host-worker" }) as HostWorkerPort;
 }
 
 /** A newer page has changed the storage: the server has that page. Once for each build, or it would never end. */

@@ -158,6 +158,13 @@ test("a script that cannot be loaded counts as a fault", async () => {
   expect(page.workers).toHaveLength(2);
 });
 
+test("a worker that never says a word is replaced", async () => {
+  await pass(15_000);
+  expect(page.workers).toHaveLength(1);
+  await pass(10_000);
+  expect(page.workers).toHaveLength(2);
+});
+
 test("overtaken: replaced by one that follows, without an alarm", async () => {
   page.worker.leads();
   page.worker.say({ type: "superseded", reason: "another tab took over" });

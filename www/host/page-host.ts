@@ -9,6 +9,8 @@ import type { Build, HostError, HostRole, Hosting, PageConfig, PageToWorker, Wor
 /** The worker answers each of these; three in a row unanswered mean that it hangs. */
 const WATCH_EVERY_MS = 1_000;
 const UNANSWERED_MAX = 3;
+/** Its first word, after its script has been fetched, may take this long. */
+const LOAD_MAX_MS = 20_000;
 /** A turn of the watch this late means that the page itself stood still. */
 const STOOD_STILL_AFTER_MS = 2_500;
 /** Longer than the worker waits for a leader: the worker's own answer comes first. */
@@ -40,6 +42,7 @@ interface Running {
   port: HostWorkerPort;
   role: HostRole;
   term: number;
+  startedMs: number;
   /** Undefined until the worker has spoken: loading it may take long. */
   watched?: { sent: number; answered: number; unanswered: number; turnMs: number };
   stopped?: () => void;
@@ -101,7 +104,7 @@ export class PageHost {
 
   #start(): void {
     const { profile, build, config, createWorker } = this.options;
-    const running: Running = { id: newId(), port: createWorker(), role: "waiting", term: 0 };
+    const running: Running = { id: newId(), port: createWorker(), role: "waiting", term: 0, startedMs: performance.now() };
     this.#running = running;
     running.port.onmessage = ({ data }) => {
       if (this.#running === running) this.#received(running, data);
@@ -204,6 +207,9 @@ export class PageHost {
     this.pending.expire();
     const running = this.#running;
     const watched = running?.watched;
+    if (running && !watched && performance.now() - running.startedMs > LOAD_MAX_MS) {
+      return this.#faulted("The worker did not start.");
+    }
     if (!running || !watched) return;
     const stoodStill = performance.now() - watched.turnMs > STOOD_STILL_AFTER_MS;
     watched.turnMs = performance.now();

@@ -36,6 +36,8 @@ class HostWorker {
   #over = false;
 
   constructor(private readonly begin: Begin) {
+    // The page gives up on a worker that says nothing.
+    this.#role("waiting", 0);
     this.#tenure = new Tenure({
       profile: begin.profile,
       id: begin.worker,
