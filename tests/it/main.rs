@@ -25,6 +25,7 @@ mod client_warren;
 mod federation_invites;
 mod federation_joins;
 mod federation_leaves;
+mod federation_sync;
 mod spec_coverage;
 mod sync_model;
 mod sync_race;
