@@ -122,7 +122,10 @@ fn where_branches_meet_clients_know_what_became_of_the_state() {
             let query = format!("{query}{}", filter(json!({ "room": { "timeline": { "limit": limit } } })));
             let mut clients = [Client::new(here, alice, &query), Client::new(there, bob, &query)];
             for round in 0..3 {
-                clients.iter_mut().for_each(|client| client.sync(room));
+                for client in &mut clients {
+                    let told = client.sync(room);
+                    assert!(round == 0 || told == 0, "a message changes no state, but {told} events of it were told");
+                }
                 here.set_apart(there, true);
                 for (server, user, name) in [(here, alice, "A"), (there, bob, "B")] {
                     server.set_state(user, room, "m.room.name", "", json!({ "name": format!("{name}{round}") }));
@@ -131,13 +134,13 @@ fn where_branches_meet_clients_know_what_became_of_the_state() {
                     server.set_state(user, room, "m.room.topic", "", json!({ "topic": format!("{name}{round}") }));
                 }
                 if round == 1 {
-                    clients.iter_mut().for_each(|client| client.sync(room));
+                    clients.iter_mut().for_each(|client| _ = client.sync(room));
                 }
                 here.set_apart(there, false);
                 for _ in 0..3 {
                     two.settle();
                 }
-                clients.iter_mut().for_each(|client| client.sync(room));
+                clients.iter_mut().for_each(|client| _ = client.sync(room));
                 let state = two.state(here, alice);
                 assert_eq!(state, two.state(there, bob), "the servers agree");
                 for client in &clients {
@@ -169,12 +172,15 @@ impl<'a> Client<'a> {
         Self { server, user, query, since: None, state: Default::default() }
     }
 
-    fn sync(&mut self, room: &str) {
+    /// Returns how many events were told as state.
+    fn sync(&mut self, room: &str) -> usize {
         let answer = self.server.sync(self.user, self.since.as_deref(), self.query);
         let room = told(&answer, room);
         let after = room.get("state_after").map(|state| state["events"].clone());
         let timeline = room["timeline"]["events"].clone();
-        for events in [after.clone().unwrap_or(room["state"]["events"].clone()), timeline] {
+        let state = after.clone().unwrap_or(room["state"]["events"].clone());
+        let told = list(&state).len();
+        for events in [state, timeline] {
             for event in list(&events).iter().filter(|event| event["state_key"].is_string()) {
                 let text = |field: &str| event[field].as_str().unwrap().to_owned();
                 self.state.insert((text("type"), text("state_key")), text("event_id"));
@@ -184,6 +190,7 @@ impl<'a> Client<'a> {
             }
         }
         self.since = Some(next_batch(&answer));
+        told
     }
 }
 
