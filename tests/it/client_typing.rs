@@ -95,3 +95,19 @@ fn newcomers_are_told_who_types_and_leavers_are_not() {
     });
     assert_eq!(told(&server.sync(&alice, Some(&next_batch(&answer)), ""), &room), Some(json!([alice.id])));
 }
+
+#[test]
+fn nobody_is_left_typing_by_a_restart() {
+    let server = TestServer::new();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let room = server.public_room(&alice);
+    server.join(&bob, &room);
+    typing(&server, &alice, &room, json!({ "typing": true, "timeout": 60_000 })).ok();
+    let since = next_batch(&server.sync(&bob, None, ""));
+    let disk = server.disk.clone();
+    drop(server);
+    let server = TestServer::on(disk);
+    // The first word on the room is news, though this run of the server never knew of Alice typing.
+    typing(&server, &alice, &room, json!({ "typing": false })).ok();
+    assert_eq!(told(&server.sync(&bob, Some(&since), ""), &room), Some(json!([])));
+}

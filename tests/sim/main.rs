@@ -2,6 +2,7 @@
 //!
 //! Everything random comes from the seed: what users do, latency, loss, duplication, reordering, partitions, crashes
 //! and what a crash costs. Equal seeds give equal logs.
+mod audience;
 mod clock;
 mod disk;
 mod network;

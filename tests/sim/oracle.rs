@@ -1,5 +1,5 @@
 //! What must hold, whatever happened.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::executor::block_on;
 use ruma::EventId;
@@ -20,6 +20,11 @@ fn views(story: &mut Story) -> BTreeMap<usize, InspectedRoom> {
         views.extend(room.filter(|room| room.resident).map(|room| (index, room)));
     }
     views
+}
+
+/// The servers that are in the room.
+pub fn present(story: &mut Story) -> BTreeSet<usize> {
+    views(story).into_keys().collect()
 }
 
 /// Whether two servers in the room see its state differently now.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use super::{
+    audience::Audience,
     network::{Weather, short},
     oracle,
     random::Random,
@@ -37,6 +38,8 @@ pub struct Story {
     transactions: u64,
     /// What everybody in the room has read in the end.
     pub last_read: Option<OwnedEventId>,
+    /// Who follows all this through `/sync`.
+    audience: Audience,
 }
 
 pub fn run(seed: u64) -> Report {
@@ -52,10 +55,13 @@ pub fn run(seed: u64) -> Report {
         story.act();
         let pause_ms = story.random.below(3_000);
         story.world.pass(pause_ms);
+        story.audience.listen(&mut story.world);
         story.diverged |= oracle::disagree(&mut story);
     }
     story.make_peace();
     oracle::check(&mut story);
+    let present = oracle::present(&mut story);
+    story.audience.check(&mut story.world, &present);
     let state = oracle::fingerprint(&mut story);
     story.world.network.note(state);
     Report { log: story.world.network.take_log(), diverged: story.diverged }
@@ -69,7 +75,9 @@ impl Story {
         assert_eq!(status, 200, "{body}");
         let room_id: OwnedRoomId = body["room_id"].as_str().expect("a room id").try_into().expect("a room id");
         let count = world.servers.len();
+        let audience = Audience::new(room_id.as_str(), count);
         let mut story = Self {
+            audience,
             world,
             random,
             room_id,
@@ -214,6 +222,9 @@ impl Story {
         let power_loss = self.random.chance(50);
         if self.world.is_up(index) {
             self.world.crash(index, power_loss);
+            if power_loss {
+                self.audience.forget(index);
+            }
         } else {
             self.world.restart(index);
         }
