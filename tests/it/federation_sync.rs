@@ -4,11 +4,13 @@ use serde_json::{Value, json};
 use warren::ports::Lane;
 
 use crate::{
+    federation_network::Network,
     harness::{TestServer, TestUser},
     talk::{escaped, filter, ids, kinds, list, next_batch, next_txn, texts},
 };
 
 struct Two {
+    network: Network,
     here: TestServer,
     there: TestServer,
     alice: TestUser,
@@ -19,25 +21,16 @@ struct Two {
 impl Two {
     /// Alice's public room, in which she has said a few things before Bob of another server joined it.
     fn new(before: usize) -> Self {
-        let here = TestServer::new();
-        let there = here.beside(99);
-        let (alice, bob) = (here.register("alice"), there.register("bob"));
+        let (network, (here, alice), (there, bob)) = Network::pair();
         let room = here.public_room(&alice);
         (0..before).for_each(|n| drop(here.say(&alice, &room, &format!("before {n}"))));
-        let two = Self { here, there, alice, bob, room };
-        two.join();
-        two
+        there.join_via(&bob, &room, here.server_name()).ok();
+        Self { network, here, there, alice, bob, room }
     }
 
-    fn join(&self) {
-        let path = format!("/_matrix/client/v3/join/{}?via={}", escaped(&self.room), self.here.server_name());
-        self.there.post(&path, &self.bob.token, json!({})).ok();
-        self.here.settle();
-    }
-
+    /// Lets everything that was said arrive.
     fn settle(&self) {
-        self.here.settle();
-        self.here.advance(1_000);
+        self.network.advance(1_000);
     }
 
     fn state(&self, server: &TestServer, user: &TestUser) -> Vec<String> {
@@ -74,7 +67,7 @@ fn passing(answer: &Value, room: &str, kind: &str) -> Option<Value> {
 #[test]
 fn who_joins_over_federation_sees_the_room_and_what_was_said_before() {
     let two = Two::new(30);
-    let Two { here, there, alice, bob, room } = &two;
+    let Two { here, there, alice, bob, room, .. } = &two;
     let answer = there.sync(bob, None, "");
     let timeline = &told(&answer, room)["timeline"];
     assert_eq!(timeline["limited"], true, "there is more at the other server");
@@ -115,7 +108,7 @@ fn where_branches_meet_clients_know_what_became_of_the_state() {
     for query in ["", "&use_state_after=true"] {
         for limit in [1, 2, 50] {
             let two = Two::new(0);
-            let Two { here, there, alice, bob, room } = &two;
+            let Two { here, there, alice, bob, room, .. } = &two;
             let levels = json!({ "users": { (bob.id.clone()): 50 } });
             here.set_state(alice, room, "m.room.power_levels", "", levels);
             two.settle();
@@ -126,7 +119,7 @@ fn where_branches_meet_clients_know_what_became_of_the_state() {
                     let told = client.sync(room);
                     assert!(round == 0 || told == 0, "a message changes no state, but {told} events of it were told");
                 }
-                here.set_apart(there, true);
+                two.network.cut(here, there);
                 for (server, user, name) in [(here, alice, "A"), (there, bob, "B")] {
                     server.set_state(user, room, "m.room.name", "", json!({ "name": format!("{name}{round}") }));
                     server.set_state(user, room, "org.example.own", name, json!({ "round": round }));
@@ -136,7 +129,7 @@ fn where_branches_meet_clients_know_what_became_of_the_state() {
                 if round == 1 {
                     clients.iter_mut().for_each(|client| _ = client.sync(room));
                 }
-                here.set_apart(there, false);
+                two.network.reconnect(here, there);
                 for _ in 0..3 {
                     two.settle();
                 }
@@ -197,7 +190,7 @@ impl<'a> Client<'a> {
 #[test]
 fn typing_crosses_servers_and_ends_with_the_connection() {
     let two = Two::new(0);
-    let Two { here, there, alice, bob, room } = &two;
+    let Two { here, there, alice, bob, room, .. } = &two;
     let typing = |body: Value| {
         let path = format!("/_matrix/client/v3/rooms/{}/typing/{}", escaped(room), bob.id);
         there.put(&path, &bob.token, body).ok();
@@ -221,7 +214,7 @@ fn typing_crosses_servers_and_ends_with_the_connection() {
     assert_eq!(shown(), Some(json!([])));
     typing(json!({ "typing": true, "timeout": 30_000 }));
     assert_eq!(shown(), Some(json!([bob.id])));
-    here.set_apart(there, true);
+    two.network.cut(here, there);
     here.advance(59_000);
     assert_eq!(shown(), None);
     here.advance(1_000);
@@ -231,7 +224,7 @@ fn typing_crosses_servers_and_ends_with_the_connection() {
 #[test]
 fn public_receipts_cross_servers_and_private_ones_do_not() {
     let two = Two::new(0);
-    let Two { here, there, alice, bob, room } = &two;
+    let Two { here, there, alice, bob, room, .. } = &two;
     let said = here.say(alice, room, "read me");
     let private = here.say(alice, room, "read me in private");
     two.settle();
@@ -247,7 +240,7 @@ fn public_receipts_cross_servers_and_private_ones_do_not() {
 #[test]
 fn servers_speak_only_for_their_own_users_in_rooms_these_are_in() {
     let two = Two::new(0);
-    let Two { here, there, alice, bob, room } = &two;
+    let Two { here, there, alice, bob, room, .. } = &two;
     let said = here.say(alice, room, "read me");
     let carol = there.register("carol");
     let elsewhere = here.public_room(alice);

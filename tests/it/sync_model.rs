@@ -278,7 +278,7 @@ impl World {
                 self.put(
                     *user,
                     *room,
-                    &format!("redact/{}/{}", escaped(&event["event_id"].as_str().unwrap()), next_txn()),
+                    &format!("redact/{}/{}", escaped(event["event_id"].as_str().unwrap()), next_txn()),
                     json!({}),
                 );
             }
