@@ -1,6 +1,7 @@
 //! Async workflows over the domain: one homeserver, its store, its peers.
 pub mod account_data;
 pub mod accounts;
+pub mod addresses;
 pub mod aliases;
 pub mod client_event;
 pub mod client_txns;
@@ -132,6 +133,8 @@ impl Homeserver {
             joins: Joins::default(),
             environment,
         });
+        // Before anything is sent, as what waits to be sent needs addresses.
+        addresses::recall(&server).await?;
         server.sender.start(&server).await?;
         Ok(server)
     }

@@ -10,7 +10,7 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Homeserver,
+    Homeserver, addresses,
     edus::receipt,
     events::StoredEvent,
     rooms::{Room, fetch, ingest},
@@ -46,6 +46,9 @@ pub async fn meet(server: &Rc<Homeserver>, destination: &OwnedServerName) -> Res
         if room.live().resident && room.has_joined_server(destination) {
             shared.push(room);
         }
+    }
+    if !shared.is_empty() {
+        addresses::met(server, destination).await?;
     }
     for rooms in shared.chunks(HEADS_ROOMS_PER_EDU) {
         tell(server, destination, rooms, false);

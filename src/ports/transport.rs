@@ -41,6 +41,11 @@ pub trait Transport {
     /// Servers with a live connection right now. The shell calls `Homeserver::peer_connected` when one joins them.
     fn connected(&self) -> Vec<OwnedServerName>;
 
+    /// Multiaddresses at which `server` was reached, says it is, or is said to be, best first.
+    fn known_addresses(&self, _server: &ServerName) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Remembers multiaddresses at which `server` may be reached (from an invite link, say).
     fn add_address_hints(&self, server: &ServerName, addresses: Vec<String>);
 }

@@ -19,6 +19,7 @@ pub mod received_txns;
 pub mod room_members;
 pub mod rooms;
 pub mod schema;
+pub mod server_addresses;
 pub mod server_identity;
 pub mod staged_pdus;
 pub mod states;
@@ -46,6 +47,7 @@ pub use self::{
     room_members::{RoomMemberRow, RoomMembers},
     rooms::{RoomRow, Rooms},
     schema::{SCHEMA_VERSION, Schema, SchemaRow},
+    server_addresses::{ServerAddresses, ServerAddressesRow},
     server_identity::{ServerIdentity, ServerIdentityRow},
     staged_pdus::{StagedPduRow, StagedPdus},
     states::{StateRow, States},
@@ -61,7 +63,7 @@ mod tests {
     use crate::storage::{Key, KeyReader, Row, Table};
 
     /// The ids in use; a duplicate or a change of one is data loss.
-    const IDS: [(u8, &str); 25] = [
+    const IDS: [(u8, &str); 26] = [
         (Schema::ID, "schema"),
         (ServerIdentity::ID, "server_identity"),
         (Positions::ID, "positions"),
@@ -87,6 +89,7 @@ mod tests {
         (Notifications::ID, "notifications"),
         (PendingRedactions::ID, "pending_redactions"),
         (States::ID, "states"),
+        (ServerAddresses::ID, "server_addresses"),
     ];
 
     #[test]

@@ -2,7 +2,10 @@
 use serde_json::json;
 use warren::domain::identity::PublicKey;
 
-use crate::harness::{TestServer, request};
+use crate::{
+    federation_network::{Network, address_of},
+    harness::{TestServer, request},
+};
 
 const HINTS: &str = "/_matrix/client/unstable/warren/address_hints";
 const ADDRESS: &str = "/ip4/192.0.2.1/tcp/443/wss";
@@ -19,6 +22,57 @@ fn hints_reach_the_transport() {
     assert_eq!(server.post(HINTS, &alice.token, body).ok(), json!({}));
     let hints = server.transport.hints.borrow();
     assert_eq!(hints.iter().map(|(name, list)| (name.as_str(), list.len())).collect::<Vec<_>>(), [(&*somebody(), 1)]);
+}
+
+#[test]
+fn addresses_are_there_again_after_a_restart() {
+    let server = TestServer::new();
+    let alice = server.register("alice");
+    let other = "/dns4/relay.example/tcp/443/wss";
+    for addresses in [vec![ADDRESS], vec![other, ADDRESS]] {
+        server.post(HINTS, &alice.token, json!({ "servers": { somebody(): addresses } })).ok();
+    }
+    let again = TestServer::on(server.disk.clone());
+    let hints = again.transport.hints.borrow();
+    assert_eq!(
+        hints.iter().map(|(name, list)| (name.as_str(), list.clone())).collect::<Vec<_>>(),
+        [(&*somebody(), vec![other.to_owned(), ADDRESS.to_owned()])]
+    );
+}
+
+#[test]
+fn where_a_server_of_our_rooms_was_met_is_known_after_a_restart() {
+    let (network, (a, alice), (b, bob)) = Network::pair();
+    network.reconnect(&a, &b);
+    let strangers = TestServer::on(b.disk.snapshot());
+    assert!(strangers.transport.hints.borrow().is_empty(), "whoever shares no room is not remembered");
+    let room = a.public_room(&alice);
+    b.join_via(&bob, &room, a.server_name()).ok();
+    network.reconnect(&a, &b);
+    let again = TestServer::on(network.stop(b));
+    let hints = again.transport.hints.borrow();
+    assert_eq!(hints.get(a.server_name()), Some(&vec![address_of(a.server_name())]));
+}
+
+#[test]
+fn the_servers_heard_of_longest_ago_are_forgotten() {
+    let server = TestServer::new();
+    let alice = server.register("alice");
+    let name = |n: u32| {
+        let mut key = [1; 32];
+        key[..4].copy_from_slice(&n.to_be_bytes());
+        PublicKey(key).server_name("alt").unwrap().to_string()
+    };
+    for page in 0..33 {
+        server.clock.advance(1_000);
+        let servers = (0..32).map(|n| (name(32 * page + n), json!([ADDRESS]))).collect();
+        server.post(HINTS, &alice.token, json!({ "servers": serde_json::Value::Object(servers) })).ok();
+    }
+    let again = TestServer::on(server.disk.clone());
+    let hints = again.transport.hints.borrow();
+    assert_eq!(hints.len(), 1_000);
+    let has = |n: u32| hints.keys().any(|known| known.as_str() == name(n));
+    assert!(has(32 * 33 - 1) && has(32 * 2) && !has(0));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::{
     api::ApiError,
     domain::identity::PublicKey,
-    homeserver::{Homeserver, sessions::Session},
+    homeserver::{Homeserver, addresses, sessions::Session},
 };
 
 /// How many servers one request may give addresses for, how many addresses each, and how long one may be in bytes.
@@ -75,7 +75,7 @@ pub async fn add_address_hints(
         }
     }
     for (server, addresses) in request.servers {
-        homeserver.environment.transport.add_address_hints(&server, addresses);
+        addresses::hinted(homeserver, &server, addresses).await?;
     }
     Ok(Empty::new())
 }

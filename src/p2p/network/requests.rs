@@ -50,9 +50,15 @@ impl Transport for Network {
         self.0.homeservers.borrow().values().cloned().collect()
     }
 
+    fn known_addresses(&self, server: &ServerName) -> Vec<String> {
+        let Some(peer) = peer_name::peer_of_server(server) else { return Vec::new() };
+        self.0.book.borrow().addresses_to_dial(peer, &[]).iter().map(ToString::to_string).collect()
+    }
+
     fn add_address_hints(&self, server: &ServerName, addresses: Vec<String>) {
         let Some(peer) = peer_name::peer_of_server(server) else { return };
-        for address in addresses.iter().take(HINTS_MAX).filter_map(|address| address.parse().ok()) {
+        // Best first, and the book takes what it hears last for the best.
+        for address in addresses.iter().take(HINTS_MAX).rev().filter_map(|address| address.parse().ok()) {
             self.0.learn(peer, address, Provenance::Hint);
         }
     }
