@@ -158,9 +158,9 @@ fn mentions_are_highlights() {
     server.send_event(&bob, &room, "m.room.message", message("hey all", json!({ "room": true })));
     assert_eq!(unread(&server, &alice, &room), (1, 0), "Bob has not");
     // A rule of one's own.
-    let rule = format!("/_matrix/client/v3/pushrules/global/content/lunch");
+    let rule = "/_matrix/client/v3/pushrules/global/content/lunch";
     server
-        .put(&rule, &bob.token, json!({ "pattern": "lunch", "actions": ["notify", { "set_tweak": "highlight" }] }))
+        .put(rule, &bob.token, json!({ "pattern": "lunch", "actions": ["notify", { "set_tweak": "highlight" }] }))
         .ok();
     server.say(&alice, &room, "who is for lunch?");
     assert_eq!(unread(&server, &bob, &room), (1, 1));
