@@ -1,6 +1,6 @@
 // Elections among simulated workers: every message delayed, workers frozen, killed and thawed, with and without locks.
 import { describe, expect, test } from "vitest";
-import { Election, TICK_MS, type Candidacy, type ElectionEffect, type ElectionInput } from "./election.ts";
+import { Election, TICK_MS, WATCHER_SILENCE_MAX_MS, type Candidacy, type ElectionEffect, type ElectionInput } from "./election.ts";
 import type { ElectionMessage } from "../protocol/messages.ts";
 
 const TAKEOVER_MAX_MS = 3_000;
@@ -270,7 +270,7 @@ describe.each(["lock", "claim"] as const)("by %s", (by) => {
     browser.run(100);
     expect(watcher.follows).toBe("b");
     leader.close();
-    browser.run(TAKEOVER_MAX_MS);
+    browser.run(WATCHER_SILENCE_MAX_MS + TICK_MS);
     expect(watcher.follows).toBeUndefined();
     browser.run(60_000);
     expect(browser.leaders).toEqual([]);

@@ -15,6 +15,11 @@ export const FROZEN_AFTER_MS = 1_000;
 export const PING_AFTER_MS = 500;
 /** Silence after which the leader is taken to hang. */
 export const SILENCE_MAX_MS = 1_700;
+/**
+ * The same for one that only wants to find the leader: it cannot take over, and what it asked for may be in hand. A
+ * leader that was replaced is known by its successor or its farewell, long before.
+ */
+export const WATCHER_SILENCE_MAX_MS = 6_000;
 /** How long a claim waits for a better one, or for a leader to object. */
 export const CLAIM_WAIT_MS = 200;
 /** The same for the first claim of a worker that has no Web Locks: a busy leader needs time to object. */
@@ -119,7 +124,8 @@ export class Election {
       return;
     }
     const silenceMs = nowMs - this.#heardMs;
-    if (silenceMs >= SILENCE_MAX_MS) return this.#leaderIsSilent(nowMs);
+    const silenceMaxMs = this.self.by === "never" ? WATCHER_SILENCE_MAX_MS : SILENCE_MAX_MS;
+    if (silenceMs >= silenceMaxMs) return this.#leaderIsSilent(nowMs);
     const isQuiet = silenceMs >= PING_AFTER_MS && nowMs - this.#askedMs >= PING_AFTER_MS;
     if (isQuiet || wasFrozen) this.#ask(nowMs);
   }

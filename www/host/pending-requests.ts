@@ -80,9 +80,10 @@ export class PendingRequests {
   /** To be called every now and then: answers what has waited too long for a carrier. */
   expire(): void {
     if (this.#carrier) return;
-    for (const { request, sinceMs } of [...this.#pending.values()]) {
+    for (const { request, sinceMs, sentAgain } of [...this.#pending.values()]) {
       if (this.options.nowMs() - sinceMs < this.options.waitMaxMs) continue;
-      this.answered(unavailable(request.id, "No tab of this browser is running the homeserver; the request was not made."));
+      const effect = sentAgain > 0 ? "whether the request took effect is not known" : "the request was not made";
+      this.answered(unavailable(request.id, `No tab of this browser is running the homeserver; ${effect}.`));
     }
   }
 
