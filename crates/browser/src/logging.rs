@@ -51,9 +51,20 @@ struct Console {
     max_level: LevelFilter,
 }
 
+impl Console {
+    /// Libraries tell each step at `info`, and a line on the console costs more than what it tells of: theirs begin at
+    /// `warn`, unless everything is wanted.
+    fn level_of(&self, target: &str) -> LevelFilter {
+        match target.starts_with("warren") || self.max_level > LevelFilter::INFO {
+            true => self.max_level,
+            false => self.max_level.min(LevelFilter::WARN),
+        }
+    }
+}
+
 impl Subscriber for Console {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() <= self.max_level
+        metadata.is_event() && *metadata.level() <= self.level_of(metadata.target())
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
