@@ -29,6 +29,6 @@ export default tseslint.config(
 );
 
 function NODE_GLOBALS() {
-  return ["document", "navigator", "caches", "localStorage", "isSecureContext", "Event", "WebAssembly", "process", "console", "Buffer", "URL", "URLSearchParams", "fetch", "setTimeout", "clearTimeout", "setInterval",
+  return ["document", "navigator", "caches", "localStorage", "IDBDatabase", "isSecureContext", "Event", "WebAssembly", "process", "console", "Buffer", "URL", "URLSearchParams", "fetch", "setTimeout", "clearTimeout", "setInterval",
     "clearInterval", "setImmediate", "performance", "AbortController", "AbortSignal", "TextEncoder", "TextDecoder", "WebSocket", "crypto"];
 }
