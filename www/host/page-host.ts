@@ -140,7 +140,9 @@ export class PageHost {
     this.options.view.note(kind, message, detail);
     const delayMs = kind === "taken-over" ? this.#pace.afterTakeOver(Date.now()) : this.#pace.afterFault(Date.now());
     if (delayMs === undefined) return this.#failed(detail ?? message);
-    this.#restart = setTimeout(() => this.#start(), delayMs);
+    // In a hidden page even a timer of no time takes a second.
+    if (delayMs === 0) this.#start();
+    else this.#restart = setTimeout(() => this.#start(), delayMs);
   }
 
   #faulted(report: string): void {
