@@ -13,7 +13,7 @@ const LEADER_WAIT_MAX_MS = 20_000;
 /** How long an older build gets to finish before a newer one takes over. */
 const HAND_OVER_MAX_MS = 1_500;
 /** A service worker that waits without hearing anything is stopped after 30 s (Firefox); it is pinged well before. */
-const SERVICE_WORKER_PING_MS = 12_000;
+const SERVICE_WORKER_PING_MS = 8_000;
 
 declare const self: {
   postMessage(message: WorkerToPage, transfer?: Transferable[]): void;
