@@ -2,14 +2,24 @@
 
 import { EventType, type Room, type RoomMember } from "matrix-js-sdk";
 import type { NameOf } from "./change-words.ts";
-import { localpartOf, tellApart } from "./names.ts";
+import { localpartOf, plainName, tellApart } from "./names.ts";
 
 /** Names of everybody known in the room; somebody unknown is called by their localpart. */
 export function roomNames(room: Room): NameOf {
-  const members = room.getMembers();
-  const gone = members.some((member) => ownName(member) === undefined) ? earlierNames(room) : undefined;
-  const names = tellApart(members.map((member) => ({ userId: member.userId, displayName: ownName(member) ?? gone?.get(member.userId) })));
-  return (userId) => names.get(userId) ?? localpartOf(userId);
+  let earlier: Map<string, string> | undefined;
+  const earlierName = (userId: string): string | undefined => {
+    earlier ??= earlierNames(room);
+    return earlier.get(userId);
+  };
+  const members = room.getMembers().map((member) => ({ userId: member.userId, displayName: ownName(member) ?? earlierName(member.userId) }));
+  const names = tellApart(members);
+  return (userId) => names.get(userId) ?? (plainName(earlierName(userId)) || localpartOf(userId));
+}
+
+/** The display name a member has in the room now. */
+export function ownName(member: RoomMember): string | undefined {
+  // matrix-js-sdk shows the user id of those who have no name.
+  return member.rawDisplayName === member.userId ? undefined : member.rawDisplayName;
 }
 
 /** Whoever was removed has no name in the event that says so; what they were called before is more use than their id. */
@@ -22,10 +32,4 @@ function earlierNames(room: Room): Map<string, string> {
     if (userId !== undefined && typeof displayname === "string") names.set(userId, displayname);
   }
   return names;
-}
-
-/** The display name a member has in the room now. */
-export function ownName(member: RoomMember): string | undefined {
-  // matrix-js-sdk shows the user id of those who have no name.
-  return member.rawDisplayName === member.userId ? undefined : member.rawDisplayName;
 }

@@ -58,6 +58,11 @@ export class RoomTimeline {
     this.view = new Derived(this.#compute, this.#connect);
   }
 
+  /** Gets the members who have said nothing since the room was loaded: older messages are theirs, and mention them. */
+  async loadMembers(): Promise<void> {
+    await this.#room.loadMembersIfNeeded();
+  }
+
   /** Loads a page of older messages. The view says how it goes. */
   async loadOlder(): Promise<void> {
     if (this.#older.get() === "loading" || !this.#hasOlder()) return;

@@ -1,6 +1,6 @@
 // One room in the middle: its head, its messages, the composer, and the panel that is open beside it.
 
-import { useMemo } from "react";
+import { useEffect, useMemo } from "react";
 import { KnownMembership, type Room } from "matrix-js-sdk";
 import type { Account } from "../models/account.ts";
 import { Drafts } from "../models/drafts.ts";
@@ -61,6 +61,10 @@ function OpenRoom({ account, room, panel }: { account: Account; room: Room; pane
   const { keptInTab, profile } = usePage();
   const facts = useReadable(useMemo(() => roomFacts(account.client, room), [account, room]));
   const timeline = useMemo(() => new RoomTimeline(account.client, room), [account, room]);
+  useEffect(() => {
+    // Without them people are called by the names in their ids.
+    timeline.loadMembers().catch(() => undefined);
+  }, [timeline]);
   const drafts = useMemo(() => new Drafts(keptInTab, profile), [keptInTab, profile]);
   return (
     <>
