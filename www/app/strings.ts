@@ -210,7 +210,7 @@ export const strings = {
     invited: "Invited",
     banned: "Banned",
     you: "you",
-    connected: "Connected now",
+    connected: "Connected",
     roles: { creator: "Creator", admin: "Admin", moderator: "Moderator", member: "Member", muted: "May only read" },
     invite: "Invite someone",
     remove: "Remove",

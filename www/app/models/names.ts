@@ -1,16 +1,17 @@
 // How people and servers are called on screen. Server names here are keys of 62 characters: shown whole they would drown the rest.
 
 const LONG_LABEL_MIN_CHARS = 20;
-const KEPT_CHARS_EACH_END = 4;
+/** All keys begin alike, so only their end tells them apart. */
+const KEPT_END_CHARS = 6;
 
-/** `k51q…7x3p` for a server name that is a key; other server names as they are. */
+/** `…mf7x3p` for a server name that is a key; other server names as they are. */
 export function shortServerName(serverName: string): string {
   const label = serverName.split(".", 1)[0] ?? "";
   if (label.length < LONG_LABEL_MIN_CHARS) return serverName;
-  return `${label.slice(0, KEPT_CHARS_EACH_END)}…${label.slice(-KEPT_CHARS_EACH_END)}`;
+  return `…${label.slice(-KEPT_END_CHARS)}`;
 }
 
-/** `@ada:k51q…7x3p`. */
+/** `@ada:…mf7x3p`. */
 export function shortUserId(userId: string): string {
   const colon = userId.indexOf(":");
   return colon < 0 ? userId : `${userId.slice(0, colon)}:${shortServerName(userId.slice(colon + 1))}`;

@@ -191,6 +191,20 @@ describe("the timeline", () => {
     await vi.waitFor(() => expect(changes().slice(-2)).toEqual(["Ada removed Bob", "c joined"]));
   });
 
+  it("marks what was new when the room was opened, not what comes while it is open", async () => {
+    const room = await roomFrom(joined([...beginning(), message(BOB, "read", { event_id: "$read" })]));
+    const receipt = { type: "m.receipt", content: { $read: { "m.read": { [ADA]: { ts: 1 } } } } };
+    homeserver.sync(joined([], { ephemeral: { events: [receipt] } }));
+    await vi.waitFor(() => expect(room.getEventReadUpTo(ADA)).toBe("$read"));
+    const openedBefore = new RoomTimeline(client, room);
+    watch(openedBefore.view);
+    homeserver.sync(joined([message(BOB, "news")]));
+    await vi.waitFor(() => expect(messages(openedBefore)).toContainEqual(["news", "sent"]));
+    const openedAfter = new RoomTimeline(client, room);
+    const marked = (model: RoomTimeline): boolean => model.view.get().items.some((item) => item.kind === "unread");
+    expect([marked(openedBefore), marked(openedAfter)]).toEqual([false, true]);
+  });
+
   it("says who types and who has seen our newest message", async () => {
     const { model } = await timeline();
     homeserver.sync(

@@ -54,7 +54,7 @@ export class RoomTimeline {
   constructor(client: MatrixClient, room: Room) {
     this.#client = client;
     this.#room = room;
-    this.#readUpTo = room.getEventReadUpTo(client.getSafeUserId()) ?? undefined;
+    this.#readUpTo = readBeforeNews(room, client.getSafeUserId());
     this.view = new Derived(this.#compute, this.#connect);
   }
 
@@ -168,4 +168,13 @@ export class RoomTimeline {
     if (others.length > SEEN_BY_MAX_MEMBERS) return [];
     return others.map((member) => member.userId).filter((userId) => this.#room.hasUserReadEvent(userId, eventId));
   }
+}
+
+/** The newest event we have read, if others have written since: what comes while the room is open is not news of that kind. */
+function readBeforeNews(room: Room, ownUserId: string): string | undefined {
+  const readUpTo = room.getEventReadUpTo(ownUserId);
+  const events = room.getLiveTimeline().getEvents();
+  const read = events.findIndex((event) => event.getId() === readUpTo);
+  const news = read >= 0 && events.slice(read + 1).some((event) => event.getType() === "m.room.message" && event.getSender() !== ownUserId);
+  return news ? (readUpTo ?? undefined) : undefined;
 }
