@@ -11,6 +11,10 @@ pub const OUTBOX_BACKOFF_MIN_MS: u64 = 1_000;
 /// knock at a closed door.
 pub const OUTBOX_BACKOFF_MAX_MS: u64 = 10 * 60 * 1_000;
 
+/// The same for a server that got an invite and may share no room with us yet: it does not know us, and will not greet
+/// us when it returns.
+pub const OUTBOX_INVITE_BACKOFF_MAX_MS: u64 = 20 * 1_000;
+
 /// The sending half of one destination. Times are milliseconds of any monotonic clock, always the same one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backoff {
@@ -48,14 +52,13 @@ impl Backoff {
     }
 
     /// The transaction was not answered. Returns when to try again, in milliseconds: doubling from
-    /// [`OUTBOX_BACKOFF_MIN_MS`] to [`OUTBOX_BACKOFF_MAX_MS`], of which `random` takes away up to half so that many
-    /// servers do not wake one together.
-    pub fn on_failure(&mut self, now_ms: u64, random: u64) -> u64 {
+    /// [`OUTBOX_BACKOFF_MIN_MS`] to `max_ms`, of which `random` takes away up to half so that many servers do not wake
+    /// one together.
+    pub fn on_failure(&mut self, now_ms: u64, random: u64, max_ms: u64) -> u64 {
         // A peer that came back while this attempt was dying on its old connection is tried again soon.
         let failures = if self.seen_in_flight { 1 } else { self.failures.saturating_add(1) };
-        let wait_ms = OUTBOX_BACKOFF_MIN_MS
-            .saturating_mul(1u64.checked_shl(failures - 1).unwrap_or(u64::MAX))
-            .min(OUTBOX_BACKOFF_MAX_MS);
+        let wait_ms =
+            OUTBOX_BACKOFF_MIN_MS.saturating_mul(1u64.checked_shl(failures - 1).unwrap_or(u64::MAX)).min(max_ms);
         let retry_at_ms = now_ms.saturating_add(wait_ms - random % (wait_ms / 2));
         *self = Self { failures, retry_at_ms: Some(retry_at_ms), in_flight: false, seen_in_flight: false };
         retry_at_ms
@@ -81,7 +84,7 @@ mod tests {
 
     fn failed(backoff: &mut Backoff, now_ms: u64, random: u64) -> u64 {
         backoff.on_start();
-        backoff.on_failure(now_ms, random)
+        backoff.on_failure(now_ms, random, OUTBOX_BACKOFF_MAX_MS)
     }
 
     #[test]
@@ -91,6 +94,8 @@ mod tests {
         assert_eq!(waits[..4], [1_000, 2_000, 4_000, 8_000]);
         assert_eq!(waits[10..], [OUTBOX_BACKOFF_MAX_MS; 2]);
         assert_eq!(backoff.failures(), 12);
+        backoff.on_start();
+        assert_eq!(backoff.on_failure(0, 0, OUTBOX_INVITE_BACKOFF_MAX_MS), OUTBOX_INVITE_BACKOFF_MAX_MS);
     }
 
     #[test]
@@ -100,7 +105,7 @@ mod tests {
         backoff.on_start();
         assert!(!backoff.may_send(0));
         assert_eq!(backoff.retry_at_ms(), None);
-        let retry_at_ms = backoff.on_failure(100, 0);
+        let retry_at_ms = backoff.on_failure(100, 0, OUTBOX_BACKOFF_MAX_MS);
         assert_eq!(backoff.retry_at_ms(), Some(retry_at_ms));
         assert!(!backoff.may_send(retry_at_ms - 1) && backoff.may_send(retry_at_ms));
         backoff.on_start();
@@ -127,7 +132,7 @@ mod tests {
         }
         backoff.on_start();
         assert!(!backoff.on_peer_seen(), "one is under way already");
-        assert_eq!(backoff.on_failure(0, 0), OUTBOX_BACKOFF_MIN_MS);
+        assert_eq!(backoff.on_failure(0, 0, OUTBOX_BACKOFF_MAX_MS), OUTBOX_BACKOFF_MIN_MS);
         assert_eq!(failed(&mut backoff, 0, 0), 2 * OUTBOX_BACKOFF_MIN_MS, "seen once helps once");
     }
 

@@ -16,7 +16,9 @@ use serde::Serialize;
 
 use super::{Homeserver, peers::PeerError};
 use crate::{
-    domain::outbox::{Backoff, TRANSACTION_EDUS_MAX, TRANSACTION_PDUS_MAX},
+    domain::outbox::{
+        Backoff, OUTBOX_BACKOFF_MAX_MS, OUTBOX_INVITE_BACKOFF_MAX_MS, TRANSACTION_EDUS_MAX, TRANSACTION_PDUS_MAX,
+    },
     ports::{Batch, Lane, StoreError},
     storage::{
         Direction,
@@ -59,7 +61,13 @@ pub struct Sender {
 enum Round {
     Idle,
     Sent,
-    Failed(String),
+    Failed { error: String, retry_max_ms: u64 },
+}
+
+impl Round {
+    fn failed(error: impl ToString) -> Self {
+        Self::Failed { error: error.to_string(), retry_max_ms: OUTBOX_BACKOFF_MAX_MS }
+    }
 }
 
 impl Sender {
@@ -176,8 +184,8 @@ async fn run(server: Rc<Homeserver>, destination: OwnedServerName) {
                 entry.running = !stop;
                 stop
             }
-            Round::Failed(error) => {
-                entry.backoff.on_failure(now_ms, u64::from_le_bytes(random));
+            Round::Failed { error, retry_max_ms } => {
+                entry.backoff.on_failure(now_ms, u64::from_le_bytes(random), *retry_max_ms);
                 entry.error = Some(error.clone());
                 false
             }
@@ -210,7 +218,7 @@ async fn wait(server: &Rc<Homeserver>, destination: &ServerName, wait_ms: u64) {
 async fn round(server: &Rc<Homeserver>, destination: &OwnedServerName) -> Round {
     match send_next(server, destination).await {
         Ok(round) => round,
-        Err(error) => Round::Failed(error.to_string()),
+        Err(error) => Round::failed(error),
     }
 }
 
@@ -239,7 +247,7 @@ async fn send_next(server: &Rc<Homeserver>, destination: &OwnedServerName) -> Re
                 tracing::info!(%destination, %event_id, %error, "peer did not take an event");
             }
         }
-        Err(error) if error.is_temporary() => return Ok(Round::Failed(error.to_string())),
+        Err(error) if error.is_temporary() => return Ok(Round::failed(error)),
         // It will never take this transaction; keeping it would dam up all that follows.
         Err(error) => tracing::warn!(%destination, %error, "transaction given up"),
     }
@@ -310,7 +318,9 @@ async fn deliver_invite(
         Err(PeerError::Refused { status, .. }) if status < 500 && status != 429 => {
             tracing::info!(%destination, %event_id, "invite refused");
         }
-        Err(error) if error.is_temporary() => return Ok(Round::Failed(error.to_string())),
+        Err(error) if error.is_temporary() => {
+            return Ok(Round::Failed { error: error.to_string(), retry_max_ms: OUTBOX_INVITE_BACKOFF_MAX_MS });
+        }
         Err(error) => tracing::warn!(%destination, %event_id, %error, "invite given up"),
         Ok(()) => {}
     }

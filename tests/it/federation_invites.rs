@@ -1,5 +1,6 @@
 //! Invites across servers: at once, later, refused, withdrawn, declined.
 use serde_json::{Value, json};
+use warren::domain::outbox::OUTBOX_INVITE_BACKOFF_MAX_MS;
 
 use crate::{
     federation_network::{Link, Network, REQUEST_TIMEOUT_MS},
@@ -53,6 +54,22 @@ fn an_invite_to_a_server_that_is_away_is_delivered_when_it_returns() {
         b.try_leave(&bob, &room).ok();
         assert_eq!(a.membership(&room, &bob.id).as_deref(), Some("leave"));
     }
+}
+
+#[test]
+fn who_was_invited_long_ago_and_does_not_know_us_hears_of_it_soon_after_returning() {
+    let (network, (a, alice), (b, bob)) = Network::pair();
+    let room = private_room(&a, &alice);
+    network.cut(&a, &b);
+    a.act(&alice, &room, "invite", &bob.id).ok();
+    for _ in 0..60 {
+        network.advance(60_000);
+    }
+    // Nobody is told: a server that shares no room with us does not greet us.
+    network.link(a.server_name(), b.server_name(), Link::Up);
+    network.advance(OUTBOX_INVITE_BACKOFF_MAX_MS);
+    assert!(invited(&b, &bob, &room).is_some());
+    assert!(a.homeserver.outbox().is_empty());
 }
 
 #[test]
