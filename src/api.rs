@@ -11,7 +11,9 @@ mod uiaa;
 use std::{rc::Rc, sync::LazyLock};
 
 use bytes::Bytes;
+use futures::channel::oneshot;
 use http::{HeaderValue, Method, StatusCode, header};
+use ruma::api::error::ErrorKind;
 
 pub use self::{error::ApiError, router::Operation};
 use self::{
@@ -38,7 +40,22 @@ static FEDERATION: LazyLock<Router> =
     LazyLock::new(|| Router::new(&["/_matrix/federation/", "/_matrix/key/"], federation::routes()));
 
 /// Answers one request. Never fails: every error is a response.
+///
+/// Who asked may go away and drop the future: what was begun is carried out to the end all the same, as a commit that
+/// nobody waits for any more would leave the homeserver with another idea of its rooms than its storage has.
 pub async fn handle(homeserver: &Rc<Homeserver>, request: Request, origin: Origin) -> Response {
+    let (sender, receiver) = oneshot::channel();
+    let task_homeserver = homeserver.clone();
+    homeserver.environment.tasks.spawn(Box::pin(async move {
+        let _nobody_waits = sender.send(respond(&task_homeserver, request, origin).await);
+    }));
+    receiver.await.unwrap_or_else(|_stopped| {
+        let message = "The homeserver is stopping; what became of this request is not known.";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Unknown, message).into_response()
+    })
+}
+
+async fn respond(homeserver: &Rc<Homeserver>, request: Request, origin: Origin) -> Response {
     match origin {
         // A browser asks before it sends; the answer is the same for every path (client-server API, "Web browser clients").
         Origin::Client if request.method() == Method::OPTIONS => with_cors(empty(StatusCode::OK)),

@@ -5,7 +5,8 @@ pub mod draft;
 use std::rc::Rc;
 
 use ruma::{
-    CanonicalJsonObject, EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
+    CanonicalJsonObject, CanonicalJsonValue, EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId,
+    OwnedUserId, RoomId, UserId,
     canonical_json::redact_in_place,
     events::{StateEventType, TimelineEventType, room::member::MembershipState},
     room_version_rules::RoomVersionRules,
@@ -17,6 +18,10 @@ use thiserror::Error;
 
 /// The most bytes a PDU may have as canonical JSON, signatures included (client-server API, "Size limits").
 pub const PDU_MAX_BYTES: usize = 65_535;
+
+/// The most levels of objects and arrays a PDU may be nested in each other, itself included. Parsers give up at 128, and
+/// a transaction around it must be readable, or it would take the other events in there with it.
+pub const PDU_NESTING_MAX: usize = 100;
 
 /// Why a JSON text is not an event of its room version.
 #[derive(Debug, Error)]
@@ -184,6 +189,18 @@ fn redacted_event(
 /// Canonical JSON of an object (appendices, "Canonical JSON"): keys are sorted because the map is.
 pub(crate) fn canonical_string(object: &CanonicalJsonObject) -> String {
     serde_json::to_string(object).expect("canonical JSON always serializes")
+}
+
+/// How many levels of objects and arrays `object` has, itself included.
+fn nesting(object: &CanonicalJsonObject) -> usize {
+    fn of(value: &CanonicalJsonValue) -> usize {
+        match value {
+            CanonicalJsonValue::Object(object) => nesting(object),
+            CanonicalJsonValue::Array(list) => 1 + list.iter().map(of).max().unwrap_or_default(),
+            _ => 0,
+        }
+    }
+    1 + object.values().map(of).max().unwrap_or_default()
 }
 
 impl Event for Pdu {

@@ -247,6 +247,8 @@ async fn send_next(server: &Rc<Homeserver>, destination: &OwnedServerName) -> Re
                 tracing::info!(%destination, %event_id, %error, "peer did not take an event");
             }
         }
+        // What cannot be read says nothing about what became of the events.
+        Err(error @ PeerError::Malformed { .. }) => return Ok(Round::failed(error)),
         Err(error) if error.is_temporary() => return Ok(Round::failed(error)),
         // It will never take this transaction; keeping it would dam up all that follows.
         Err(error) => tracing::warn!(%destination, %error, "transaction given up"),
@@ -313,7 +315,7 @@ async fn deliver_invite(
     key: &(OwnedServerName, u64),
     event_id: &OwnedEventId,
 ) -> Result<Round, StoreError> {
-    let outcome = super::rooms::invite::deliver(server, destination, event_id).await;
+    let outcome = super::rooms::invite::deliver(server, destination, event_id).await?;
     match outcome {
         Err(PeerError::Refused { status, .. }) if status < 500 && status != 429 => {
             tracing::info!(%destination, %event_id, "invite refused");

@@ -70,11 +70,6 @@ impl Peer {
         self.on(method, part, move |_| (status, body.clone()));
     }
 
-    /// Forgets every script.
-    pub fn unlearn(&self) {
-        self.scripts.borrow_mut().clear();
-    }
-
     /// Path and body of every request since the last call.
     pub fn take_heard(&self) -> Vec<(String, Value)> {
         self.heard.take()
@@ -166,7 +161,6 @@ pub fn object(json: Value) -> CanonicalJsonObject {
 /// A room as a peer knows it: enough to make the next event of it, rightly or wrongly.
 #[derive(Clone)]
 pub struct PeerRoom {
-    pub version: RoomVersionId,
     pub rules: RoomVersionRules,
     pub id: String,
     pub events: BTreeMap<OwnedEventId, Rc<Pdu>>,
@@ -183,16 +177,8 @@ impl PeerRoom {
         let named = rules.authorization.room_create_event_id_as_room_id;
         let id = if named { String::new() } else { format!("!room{}:{}", crate::talk::next_txn(), peer.name()) };
         let clock_ms = START_MS + crate::talk::next_txn();
-        let mut room = Self {
-            version: version.clone(),
-            rules,
-            id,
-            events: BTreeMap::new(),
-            state: BTreeMap::new(),
-            heads: Vec::new(),
-            depth: 0,
-            clock_ms,
-        };
+        let mut room =
+            Self { rules, id, events: BTreeMap::new(), state: BTreeMap::new(), heads: Vec::new(), depth: 0, clock_ms };
         let mut content = json!({ "room_version": version });
         if !room.rules.authorization.use_room_create_sender {
             content["creator"] = json!(creator);
@@ -235,7 +221,6 @@ impl PeerRoom {
     fn learn(room: &str, version: &RoomVersionId, answer: &Value, join: &Pdu) -> Self {
         let rules = room_version::rules(version).unwrap();
         let mut known = Self {
-            version: version.clone(),
             rules,
             id: room.to_owned(),
             events: BTreeMap::new(),
@@ -341,14 +326,6 @@ impl PeerRoom {
 
     pub fn say(&mut self, peer: &Peer, sender: &OwnedUserId, text: &str) -> Rc<Pdu> {
         self.add(peer, sender, "m.room.message", None, json!({ "msgtype": "m.text", "body": text }))
-    }
-
-    pub fn state_events(&self) -> Vec<Value> {
-        self.state.values().map(|id| value(&self.events[id])).collect()
-    }
-
-    pub fn auth_chain(&self) -> Vec<Value> {
-        self.events.values().filter(|event| event.state_key.is_some()).map(|event| value(event)).collect()
     }
 }
 

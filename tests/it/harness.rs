@@ -200,7 +200,7 @@ impl TestServer {
         self.queue_as(Origin::Client, request)
     }
 
-    fn queue_as(&self, origin: Origin, request: api::Request) -> Pending {
+    pub fn queue_as(&self, origin: Origin, request: api::Request) -> Pending {
         let slot = Rc::new(RefCell::new(None));
         let answered = slot.clone();
         let answering = answer(self.homeserver.clone(), request, origin);

@@ -1,9 +1,13 @@
 //! Sending messages and scrolling through those sent before.
 use std::rc::Rc;
 
-use ruma::api::{
-    Direction,
-    client::message::{get_message_events, send_message_event},
+use ruma::{
+    CanonicalJsonObject, EventId, OwnedEventId,
+    api::{
+        Direction,
+        client::message::{get_message_events, send_message_event},
+    },
+    events::TimelineEventType,
 };
 
 use super::canonical_content;
@@ -29,15 +33,19 @@ pub async fn send_message_event(
         scope: format!("send/{}/{}", request.room_id, request.event_type),
         txn_id: request.txn_id.to_string(),
     };
-    let message = Message {
-        sender: session.user_id,
-        kind: request.event_type.to_string().into(),
-        state_key: None,
-        content: canonical_content(request.body.json())?,
-        redacts: None,
-    };
+    let kind: TimelineEventType = request.event_type.to_string().into();
+    let mut content = canonical_content(request.body.json())?;
+    // Where the target goes is for the room version to say, and whether the user may is checked as for any redaction.
+    let redacts = (kind == TimelineEventType::RoomRedaction).then(|| take_redacts(&mut content)).transpose()?;
+    let message = Message { sender: session.user_id, kind, state_key: None, content, redacts };
     let event_id = send::send(homeserver, &request.room_id, message, Some(txn)).await?;
     Ok(send_message_event::v3::Response::new(event_id))
+}
+
+fn take_redacts(content: &mut CanonicalJsonObject) -> Result<OwnedEventId, ApiError> {
+    let redacts = content.remove("redacts").ok_or_else(|| ApiError::missing_param("`redacts` is missing."))?;
+    let redacts = redacts.as_str().and_then(|redacts| EventId::parse(redacts).ok());
+    redacts.ok_or_else(|| ApiError::invalid_param("`redacts` is not an event id."))
 }
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/messages` (client-server API, "Syncing")

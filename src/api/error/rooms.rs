@@ -67,7 +67,7 @@ impl From<CreateError> for ApiError {
             CreateError::Store(error) => error.into(),
             CreateError::Version(error) => error.into(),
             CreateError::AliasTaken(_) => Self::new(StatusCode::BAD_REQUEST, ErrorKind::RoomInUse, message),
-            CreateError::Preset(_) | CreateError::TooManyInvites => {
+            CreateError::Preset(_) | CreateError::TooManyInvites | CreateError::TooMuchState => {
                 Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidParam, message)
             }
             CreateError::Refused(AppendError::Store(error)) => error.into(),

@@ -11,7 +11,10 @@ use ruma::{
 
 use crate::{
     api::ApiError,
-    homeserver::{Homeserver, rooms::history},
+    homeserver::{
+        Homeserver,
+        rooms::history::{self, Between},
+    },
 };
 
 /// `GET /_matrix/federation/v1/event/{eventId}` (server-server API, "Retrieving events")
@@ -57,9 +60,13 @@ pub async fn get_missing_events(
     request: missing_v1::Request,
 ) -> Result<missing_v1::Response, ApiError> {
     let room = history::room_for(homeserver, &request.room_id, &origin).await?;
-    let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
-    let (earliest, latest) = (&request.earliest_events, &request.latest_events);
-    let events = history::missing_events(homeserver, &room, earliest, latest, limit, &origin).await?;
+    let between = Between {
+        earliest: &request.earliest_events,
+        latest: &request.latest_events,
+        min_depth: request.min_depth.into(),
+        limit: usize::try_from(request.limit).unwrap_or(usize::MAX),
+    };
+    let events = history::missing_events(homeserver, &room, between, &origin).await?;
     Ok(missing_v1::Response::new(events.iter().map(|pdu| pdu.raw()).collect()))
 }
 

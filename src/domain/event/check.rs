@@ -14,7 +14,7 @@ use ruma::{
 use serde_json::value::RawValue as RawJsonValue;
 use thiserror::Error;
 
-use super::{PDU_MAX_BYTES, Pdu, canonical_string};
+use super::{PDU_MAX_BYTES, PDU_NESTING_MAX, Pdu, canonical_string, nesting};
 use crate::domain::identity::PublicKey;
 
 /// The most bytes a PDU may have as it arrives: each byte of its canonical form may come escaped as six (`\u0041`).
@@ -61,6 +61,9 @@ pub fn check_received(
     let json = canonical_string(&object);
     if json.len() > PDU_MAX_BYTES {
         return Err(DropReason::TooLarge);
+    }
+    if nesting(&object) > PDU_NESTING_MAX {
+        return Err(DropReason::Format(format!("it is nested more than {PDU_NESTING_MAX} levels deep")));
     }
     check_pdu_format(&object, &rules.event_format).map_err(DropReason::Format)?;
     let event_id = event_id_of(&object, rules)?;

@@ -10,7 +10,7 @@ use ruma::{
 use serde_json::value::RawValue as RawJsonValue;
 use thiserror::Error;
 
-use super::{PDU_MAX_BYTES, Pdu, PduError, canonical_string, check::event_id_of};
+use super::{PDU_MAX_BYTES, PDU_NESTING_MAX, Pdu, PduError, canonical_string, check::event_id_of, nesting};
 use crate::domain::identity::Identity;
 
 /// What the sender decides about an event.
@@ -137,6 +137,9 @@ fn finish(object: &CanonicalJsonObject, rules: &RoomVersionRules) -> Result<Pdu,
     let json = canonical_string(object);
     if json.len() > PDU_MAX_BYTES {
         return Err(DraftError::TooLarge);
+    }
+    if nesting(object) > PDU_NESTING_MAX {
+        return Err(DraftError::Format(format!("the event is nested more than {PDU_NESTING_MAX} levels deep")));
     }
     check_pdu_format(object, &rules.event_format).map_err(DraftError::Format)?;
     let event_id = event_id_of(object, rules).map_err(|error| DraftError::Format(error.to_string()))?;

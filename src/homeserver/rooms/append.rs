@@ -12,7 +12,8 @@ use std::{
 
 use futures::lock::MutexGuard;
 use ruma::{
-    EventId, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomVersionId,
+    EventId, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId,
+    RoomVersionId,
     events::{StateEventType, TimelineEventType, room::member::MembershipState},
     room_version_rules::RoomVersionRules,
 };
@@ -93,6 +94,8 @@ pub struct Append<'a> {
     timeline_grew: Vec<Rc<StoredEvent>>,
     /// Gaps noted in this append.
     gaps: BTreeSet<OwnedEventId>,
+    /// Redactions of this append whose targets are still to come, by target and redactor.
+    redactions_waiting: BTreeMap<(OwnedEventId, OwnedUserId), OwnedEventId>,
     /// What becomes unread or read with the commit.
     pub(in crate::homeserver) unread: Vec<unread::Change>,
 }
@@ -146,6 +149,7 @@ impl<'a> Append<'a> {
             queued: BTreeMap::new(),
             timeline_grew: Vec::new(),
             gaps: BTreeSet::new(),
+            redactions_waiting: BTreeMap::new(),
             unread: Vec::new(),
         }
     }
@@ -252,7 +256,13 @@ impl<'a> Append<'a> {
             Verdict::SoftFailed { .. } if placement != Placement::Live => Verdict::Accepted,
             verdict => verdict,
         };
-        self.place(pdu, state_before, verdict.clone(), placement, audience, None).await?;
+        let known = self.event(&pdu.event_id).await?;
+        let redacted_by = known.and_then(|known| known.header.redacted_by.clone());
+        let pdu = if redacted_by.is_some() { pdu.redacted(&self.room.rules) } else { pdu };
+        let placed = self.place(pdu, state_before, verdict.clone(), placement, audience, None).await?;
+        if let Some(redaction) = redacted_by {
+            self.stay_redacted(&placed, redaction);
+        }
         Ok(verdict)
     }
 

@@ -6,7 +6,7 @@ use ruma::{OwnedEventId, UInt, api::federation::backfill::get_backfill};
 use super::{
     Room,
     append::{Append, AppendError, Audience, Placement},
-    fetch::{self, check_all},
+    fetch::{self, ancestors_of, check_all},
     ingest::servers_to_ask,
 };
 use crate::{
@@ -34,7 +34,7 @@ pub async fn fill(server: &Rc<Homeserver>, room: &Rc<Room>, limit: usize) -> Res
         match server.ask(&via, Lane::Queries, request).await {
             Ok(response) => {
                 let received = response.pdus.iter().take(BACKFILL_EVENTS_MAX);
-                let mut events = check_all(server, room, received).await;
+                let mut events = ancestors_of(from.iter().cloned().collect(), check_all(server, room, received).await);
                 // Newest first, so that each event's order is below those that follow it.
                 events.sort_by_key(|event| std::cmp::Reverse((event.depth, event.origin_server_ts)));
                 if append_history(server, room, events, &via).await? {

@@ -28,6 +28,9 @@ use crate::{
 /// The most users one request may invite.
 pub const CREATE_INVITES_MAX: usize = 100;
 
+/// The most events of `initial_state`.
+pub const CREATE_INITIAL_STATE_MAX: usize = 200;
+
 #[derive(Debug, Error)]
 pub enum CreateError {
     #[error(transparent)]
@@ -40,6 +43,8 @@ pub enum CreateError {
     AliasTaken(OwnedRoomAliasId),
     #[error("more than {CREATE_INVITES_MAX} invites")]
     TooManyInvites,
+    #[error("more than {CREATE_INITIAL_STATE_MAX} events of initial_state")]
+    TooMuchState,
     /// One of the initial events is refused by the rules or is too large.
     #[error("the room cannot be created like this: {0}")]
     Refused(AppendError),
@@ -72,13 +77,22 @@ pub async fn create(
     if request.invite.len() > CREATE_INVITES_MAX {
         return Err(CreateError::TooManyInvites);
     }
+    if request.initial_state.len() > CREATE_INITIAL_STATE_MAX {
+        return Err(CreateError::TooMuchState);
+    }
     let txn_key = request_id.map(|id| client_txns::key(&request.creator, &id.device_id, "createRoom", &id.id));
     // One room at a time, so that a repeated request or a contested alias sees the first.
     let _creating = server.creating.lock().await;
     if let Some(key) = &txn_key
         && let Some(answer) = client_txns::answer(server, key).await?
-        && let Ok(room_id) = answer.try_into()
+        && let Ok(room_id) = OwnedRoomId::try_from(answer)
     {
+        drop(_creating);
+        // The first request may have been cut short between making the room and inviting.
+        let room = server.rooms.get(&room_id).await?;
+        let never_invited = |user: &OwnedUserId| room.as_ref().is_some_and(|room| room.membership(user).is_none());
+        let targets = request.invite.into_iter().filter(never_invited).collect();
+        invite_all(server, &room_id, &request.creator, targets, is_direct).await;
         return Ok(room_id);
     }
     if let Some(alias) = &request.alias

@@ -21,6 +21,7 @@ use crate::{
     },
     homeserver::{Homeserver, peers::PeerError, states::State},
     ports::{Lane, StoreError},
+    storage::tables::StoredVerdict,
 };
 
 /// Events asked for at once, and rounds of asking, while walking back from an event to what we know.
@@ -50,7 +51,7 @@ impl Ancestry {
         add_outliers(append, std::mem::take(&mut self.outliers)).await
     }
 
-    /// The state before `event_id` if a peer had to tell it; rejected events do not count as state.
+    /// The state before `event_id` if a peer had to tell it; rejected events do not count as state, soft-failed ones do.
     pub async fn take_state_before(
         &mut self,
         append: &mut Append<'_>,
@@ -59,7 +60,7 @@ impl Ancestry {
         let Some(map) = self.states.remove(event_id) else { return Ok(None) };
         let mut state = StateMap::new();
         for (key, id) in map {
-            if append.event(&id).await?.is_some_and(|event| event.is_accepted()) {
+            if append.event(&id).await?.is_some_and(|event| event.header.verdict != StoredVerdict::Rejected) {
                 state.insert(key, id);
             }
         }
@@ -139,16 +140,32 @@ async fn walk_back(
                 return Ok(());
             }
         };
-        let before = events.len();
         let limit = MISSING_EVENTS_PER_REQUEST as usize;
-        for pdu in check_all(server, room, response.events.iter().take(limit)).await {
-            events.entry(pdu.event_id.clone()).or_insert(pdu);
-        }
-        if events.len() == before {
+        let answered = check_all(server, room, response.events.iter().take(limit)).await;
+        let found = ancestors_of(unknown, answered);
+        if found.is_empty() {
             return Ok(());
         }
+        events.extend(found.into_iter().map(|pdu| (pdu.event_id.clone(), pdu)));
     }
     Ok(())
+}
+
+/// Those of `answered` that `wanted` names, and what those follow: a peer does not get to choose what we fetch.
+pub fn ancestors_of(wanted: BTreeSet<OwnedEventId>, answered: Vec<Pdu>) -> Vec<Pdu> {
+    let mut answered: BTreeMap<_, _> = answered.into_iter().map(|pdu| (pdu.event_id.clone(), pdu)).collect();
+    let mut pending: Vec<_> = wanted.into_iter().collect();
+    let mut found = Vec::new();
+    while let Some(id) = pending.pop() {
+        if let Some(pdu) = answered.remove(&id) {
+            pending.extend(pdu.prev_events.iter().cloned());
+            found.push(pdu);
+        }
+    }
+    if !answered.is_empty() {
+        tracing::info!(events = answered.len(), "a peer answered with events that were not asked for");
+    }
+    found
 }
 
 /// Events that `events` follow and that neither they nor the store's history hold.
@@ -242,9 +259,10 @@ async fn fetch_state(
         let request = get_room_state::v1::Request::new(event_id.clone(), room.id.clone());
         match server.ask(via, Lane::Queries, request).await {
             Ok(whole) if whole.pdus.len() + whole.auth_chain.len() <= STATE_EVENTS_MAX => {
-                for pdu in check_all(server, room, whole.pdus.iter().chain(&whole.auth_chain)).await {
-                    ancestry.outliers.insert(pdu.event_id.clone(), pdu);
-                }
+                let named: BTreeSet<_> = all.iter().collect();
+                let answered = check_all(server, room, whole.pdus.iter().chain(&whole.auth_chain)).await;
+                let answered = answered.into_iter().filter(|pdu| named.contains(&pdu.event_id));
+                ancestry.outliers.extend(answered.map(|pdu| (pdu.event_id.clone(), pdu)));
             }
             Ok(_) => return Ok(Err(malformed("the state is too large"))),
             Err(error) => return Ok(Err(error)),

@@ -22,6 +22,8 @@ use crate::{
 
 /// The most events one answer holds, whatever was asked for.
 pub const HISTORY_EVENTS_MAX: usize = 100;
+/// The most event ids of a request that are looked at: twenty each of the heads a room should ever have, and to spare.
+pub const HISTORY_REFERENCES_MAX: usize = 100;
 /// The most events walked through for one answer.
 const HISTORY_WALK_MAX: usize = 1_000;
 /// The most events an auth chain we answer with may have.
@@ -109,35 +111,45 @@ pub async fn backfill(
     limit: usize,
     origin: &ServerName,
 ) -> Result<Vec<Rc<Pdu>>, HistoryError> {
-    let events = walk(server, room, from.to_vec(), &BTreeSet::new(), limit.min(HISTORY_EVENTS_MAX)).await?;
+    let from = from.iter().take(HISTORY_REFERENCES_MAX).cloned().collect();
+    let events = walk(server, room, from, &BTreeSet::new(), limit.min(HISTORY_EVENTS_MAX), 0).await?;
     shown_all(server, room, events, origin).await
+}
+
+/// What lies between two sets of events.
+pub struct Between<'a> {
+    pub earliest: &'a [OwnedEventId],
+    pub latest: &'a [OwnedEventId],
+    /// Events of a lower depth are left out.
+    pub min_depth: u64,
+    pub limit: usize,
 }
 
 /// What came between `earliest` and `latest`, both excluded, oldest first.
 pub async fn missing_events(
     server: &Homeserver,
     room: &Room,
-    earliest: &[OwnedEventId],
-    latest: &[OwnedEventId],
-    limit: usize,
+    between: Between<'_>,
     origin: &ServerName,
 ) -> Result<Vec<Rc<Pdu>>, HistoryError> {
-    let earliest: BTreeSet<_> = earliest.iter().cloned().collect();
-    let latest = server.rooms.events.get_many(latest).await?;
+    let Between { earliest, latest, min_depth, limit } = between;
+    let earliest: BTreeSet<_> = earliest.iter().take(HISTORY_REFERENCES_MAX).cloned().collect();
+    let latest = server.rooms.events.get_many(&latest[..latest.len().min(HISTORY_REFERENCES_MAX)]).await?;
     let of_room = latest.into_iter().flatten().filter(|event| event.header.room == room.num);
     let from = of_room.flat_map(|event| event.pdu.prev_events.clone()).filter(|id| !earliest.contains(id)).collect();
-    let mut events = walk(server, room, from, &earliest, limit.min(HISTORY_EVENTS_MAX)).await?;
+    let mut events = walk(server, room, from, &earliest, limit.min(HISTORY_EVENTS_MAX), min_depth).await?;
     events.reverse();
     shown_all(server, room, events, origin).await
 }
 
-/// Walks back along `prev_events` breadth first, deepest first, stopping at `stop`.
+/// Walks back along `prev_events` breadth first, deepest first, stopping at `stop` and below `min_depth`.
 async fn walk(
     server: &Homeserver,
     room: &Room,
     from: Vec<OwnedEventId>,
     stop: &BTreeSet<OwnedEventId>,
     limit: usize,
+    min_depth: u64,
 ) -> Result<Vec<Rc<StoredEvent>>, HistoryError> {
     let mut seen: BTreeSet<OwnedEventId> = stop.clone();
     let mut frontier: BTreeMap<(u64, OwnedEventId), Rc<StoredEvent>> = BTreeMap::new();
@@ -146,7 +158,7 @@ async fn walk(
     while walked.len() < limit && seen.len() < stop.len() + HISTORY_WALK_MAX {
         pending.retain(|id| seen.insert(id.clone()));
         for event in server.rooms.events.get_many(&pending).await?.into_iter().flatten() {
-            if event.header.room == room.num && !event.is_outlier() {
+            if event.header.room == room.num && !event.is_outlier() && event.pdu.depth >= min_depth {
                 frontier.insert((event.pdu.depth, event.pdu.event_id.clone()), event);
             }
         }

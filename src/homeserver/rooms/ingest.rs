@@ -30,10 +30,11 @@ use crate::{
 };
 
 /// The most events kept per room until their ancestry is known; further ones are refused, not lost: their origin's
-/// heads bring them back.
-pub const STAGED_PDUS_PER_ROOM_MAX: usize = 1000;
-/// How often a staged event is tried before it is dropped.
-pub const STAGED_ATTEMPTS_MAX: u32 = 50;
+/// heads bring them back. Servers that are not in the room, as far as we know, may fill a part of that only.
+pub const STAGED_PDUS_PER_ROOM_MAX: usize = 200;
+pub const STAGED_PDUS_OF_STRANGERS_MAX: usize = 50;
+/// How long a staged event is kept, in milliseconds. Failing does not count: who asks us to try again may be lying.
+pub const STAGED_PDU_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// Events appended under one hold of the room's lock and written in one commit.
 const APPENDS_PER_COMMIT: usize = 50;
 /// Events checked before other work gets a turn.
@@ -85,26 +86,58 @@ pub async fn ingest(
     Ok(outcomes)
 }
 
-/// Tries again what waits for its ancestry in this room, now that `via` is there to ask or something new arrived.
+/// Tries again what waits for its ancestry in this room, which `via` may have.
 pub async fn retry_staged(server: &Rc<Homeserver>, room: &Rc<Room>, via: &OwnedServerName) -> Result<(), StoreError> {
-    let staged = server.database.scan_all::<StagedPdus, _>(&room.id).await?;
-    if staged.is_empty() {
+    let checked = staged(server, room).await?;
+    if checked.is_empty() {
         return Ok(());
     }
+    take_in(server, room, checked, via).await.map(drop)
+}
+
+/// Appends what waited for nothing but events that have arrived since; nobody is asked for anything.
+pub async fn append_ready(server: &Rc<Homeserver>, room: &Rc<Room>) -> Result<(), StoreError> {
+    let mut waiting = staged(server, room).await?;
+    let needed: BTreeSet<_> = waiting.values().flat_map(|pdu| pdu.prev_events.iter().chain(&pdu.auth_events)).collect();
+    let needed: Vec<_> = needed.into_iter().cloned().collect();
+    let events = server.rooms.events.get_many(&needed).await?;
+    let mut known: BTreeSet<_> = needed
+        .into_iter()
+        .zip(events)
+        .filter(|(_, event)| event.as_ref().is_some_and(|event| !event.is_outlier()))
+        .map(|(id, _)| id)
+        .collect();
+    let mut ready = BTreeMap::new();
+    while let Some(id) = waiting.values().find(|pdu| pdu.prev_events.iter().all(|prev| known.contains(prev))) {
+        let id = id.event_id.clone();
+        ready.extend(waiting.remove_entry(&id));
+        known.insert(id);
+    }
+    if ready.is_empty() {
+        return Ok(());
+    }
+    let own = server.server_name().to_owned();
+    append_all(server, room, ready, Ancestry::default(), &own).await.map(drop)
+}
+
+/// What waits in this room, checked again; what is too old or no event any more is dropped.
+async fn staged(server: &Rc<Homeserver>, room: &Rc<Room>) -> Result<BTreeMap<OwnedEventId, Pdu>, StoreError> {
+    let oldest_ms = server.environment.clock.now_ms().saturating_sub(STAGED_PDU_KEPT_MS);
     let mut checked = BTreeMap::new();
-    let mut batch = Batch::default();
-    for (key, row) in staged {
-        let raw = RawJsonValue::from_string(row.json.clone()).ok();
+    let mut dropped = Batch::default();
+    for (index, (key, row)) in server.database.scan_all::<StagedPdus, _>(&room.id).await?.into_iter().enumerate() {
+        if index % CHECKS_PER_SLICE == CHECKS_PER_SLICE - 1 {
+            server.environment.clock.yield_now().await;
+        }
+        let kept = row.received_ms >= oldest_ms;
+        let raw = RawJsonValue::from_string(row.json).ok().filter(|_| kept);
         match raw.map(|raw| check(room, &raw)) {
-            Some(Ok(pdu)) if row.attempts < STAGED_ATTEMPTS_MAX => {
-                checked.insert(pdu.event_id.clone(), pdu);
-                batch.put::<StagedPdus>(&key, &StagedPduRow { attempts: row.attempts + 1, ..row });
-            }
-            _ => batch.delete::<StagedPdus>(&key),
+            Some(Ok(pdu)) => drop(checked.insert(pdu.event_id.clone(), pdu)),
+            _ => dropped.delete::<StagedPdus>(&key),
         }
     }
-    server.database.commit(batch).await?;
-    take_in(server, room, checked, via).await.map(drop)
+    server.database.commit(dropped).await?;
+    Ok(checked)
 }
 
 /// The checks that need nothing but the event; with the id to answer under if it has one.
@@ -157,18 +190,31 @@ async fn append_all(
     while queue.peek().is_some() {
         let slice: Vec<Pdu> = queue.by_ref().take(APPENDS_PER_COMMIT).collect();
         let mut append = Append::begin(server, room).await;
+        let is_stranger = via != server.server_name() && !room.has_joined_server(via);
         ancestry.add_outliers(&mut append).await?;
         let mut slice_outcomes = Outcomes::new();
+        let mut staging = Staging { batch: Batch::default(), count: &mut staged, is_stranger };
+        let mut accepted = false;
         for pdu in slice {
             let id = pdu.event_id.clone();
             if append.event(&id).await?.is_some_and(|known| !known.is_outlier()) {
                 slice_outcomes.insert(id, Ok(()));
                 continue;
             }
-            let outcome = append_one(server, &mut append, &mut ancestry, pdu, via, &mut staged).await;
-            slice_outcomes.insert(id, outcome?);
+            let outcome = append_one(server, &mut append, &mut ancestry, pdu, via, &mut staging).await?;
+            accepted |= append.event(&id).await?.is_some_and(|known| known.is_accepted() && !known.is_outlier());
+            slice_outcomes.insert(id, outcome);
         }
-        match append.commit().await {
+        let staging = staging.batch;
+        let written = if is_stranger && !accepted {
+            // Who is not in the room, and has nothing for it either, fills no storage of ours with what we refused.
+            drop(append);
+            server.database.commit(staging).await.map_err(AppendError::Store)
+        } else {
+            append.batch.append(staging);
+            append.commit().await
+        };
+        match written {
             Ok(()) => outcomes.extend(slice_outcomes),
             Err(AppendError::Store(error)) => return Err(error),
             Err(error) => {
@@ -181,13 +227,27 @@ async fn append_all(
     Ok(outcomes)
 }
 
+/// What is to be kept until its ancestry is known.
+struct Staging<'a> {
+    batch: Batch,
+    /// How many events of the room are kept.
+    count: &'a mut usize,
+    is_stranger: bool,
+}
+
+impl Staging<'_> {
+    fn is_full(&self) -> bool {
+        *self.count >= if self.is_stranger { STAGED_PDUS_OF_STRANGERS_MAX } else { STAGED_PDUS_PER_ROOM_MAX }
+    }
+}
+
 async fn append_one(
     server: &Rc<Homeserver>,
     append: &mut Append<'_>,
     ancestry: &mut Ancestry,
     pdu: Pdu,
     via: &OwnedServerName,
-    staged: &mut usize,
+    staging: &mut Staging<'_>,
 ) -> Result<Result<(), Refusal>, StoreError> {
     let key = (append.room.id.clone(), pdu.event_id.clone());
     let json = pdu.json().to_owned();
@@ -197,25 +257,24 @@ async fn append_one(
     };
     match result {
         Ok(verdict) => {
-            append.batch.delete::<StagedPdus>(&key);
+            staging.batch.delete::<StagedPdus>(&key);
             Ok(match verdict {
                 // A soft failure is between us and the event: its origin did nothing wrong.
                 Verdict::Accepted | Verdict::SoftFailed { .. } => Ok(()),
                 Verdict::Rejected { rule } => Err(Refusal::Rejected(rule)),
             })
         }
-        Err(AppendError::Missing(_)) if *staged >= STAGED_PDUS_PER_ROOM_MAX => Ok(Err(Refusal::StagingFull)),
         Err(AppendError::Missing(missing)) => {
+            if server.database.get::<StagedPdus>(&key).await?.is_some() {
+                return Ok(Ok(()));
+            }
+            if staging.is_full() {
+                return Ok(Err(Refusal::StagingFull));
+            }
             tracing::info!(event = %key.1, room = %key.0, missing = missing.len(), "event kept until its ancestry is known");
-            *staged += 1;
-            let known = server.database.get::<StagedPdus>(&key).await?;
-            let row = known.unwrap_or_else(|| StagedPduRow {
-                json,
-                origin: via.clone(),
-                received_ms: server.environment.clock.now_ms(),
-                attempts: 0,
-            });
-            append.batch.put::<StagedPdus>(&key, &row);
+            *staging.count += 1;
+            let received_ms = server.environment.clock.now_ms();
+            staging.batch.put::<StagedPdus>(&key, &StagedPduRow { json, origin: via.clone(), received_ms });
             Ok(Ok(()))
         }
         Err(AppendError::Store(error)) => Err(error),

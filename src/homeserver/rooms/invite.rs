@@ -121,25 +121,24 @@ pub async fn deliver(
     server: &Rc<Homeserver>,
     destination: &OwnedServerName,
     event_id: &OwnedEventId,
-) -> Result<(), PeerError> {
-    let unreadable = |error: &dyn std::fmt::Display| PeerError::Unsendable(error.to_string());
-    let Some(event) = server.rooms.events.get(event_id).await.map_err(|error| unreadable(&error))? else {
-        return Ok(());
-    };
-    let Some(room) = server.rooms.get(&event.pdu.room_id).await.map_err(|error| unreadable(&error))? else {
-        return Ok(());
-    };
+) -> Result<Result<(), PeerError>, StoreError> {
+    let Some(event) = server.rooms.events.get(event_id).await? else { return Ok(Ok(())) };
+    let Some(room) = server.rooms.get(&event.pdu.room_id).await? else { return Ok(Ok(())) };
     let still_invited = event
         .pdu
         .target()
         .is_some_and(|user| room.live().members.get(user).is_some_and(|member| member.event_id == *event_id));
     if !still_invited {
-        return Ok(());
+        return Ok(Ok(()));
     }
     let append = Append::begin(server, &room).await;
-    let stripped = append.stripped_events(&event.pdu).await.map_err(|error| unreadable(&error))?;
+    let stripped = match append.stripped_events(&event.pdu).await {
+        Ok(stripped) => stripped,
+        Err(AppendError::Store(error)) => return Err(error),
+        Err(error) => return Ok(Err(PeerError::Unsendable(error.to_string()))),
+    };
     drop(append);
-    ask_to_sign(server, destination, &event.pdu, &room.version, stripped).await.map(drop)
+    Ok(ask_to_sign(server, destination, &event.pdu, &room.version, stripped).await.map(drop))
 }
 
 /// Sends the invite request; answers with the event signed by both servers.

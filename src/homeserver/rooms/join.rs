@@ -18,6 +18,7 @@ use serde_json::value::RawValue as RawJsonValue;
 use thiserror::Error;
 
 use super::{
+    Room,
     append::{Append, AppendError, Audience, Placement},
     create::{now, state_draft},
     membership::{member_content, profile_content},
@@ -292,6 +293,7 @@ fn complete(
 
 /// A room as a peer gave it, every event checked and judged.
 struct Import {
+    via: OwnedServerName,
     room_id: OwnedRoomId,
     version: RoomVersionId,
     rules: Rc<RoomVersionRules>,
@@ -363,12 +365,21 @@ impl Import {
         let known: BTreeSet<_> = events.iter().map(|(event, _)| event.event_id.clone()).collect();
         state_map.retain(|_, event_id| known.contains(event_id));
         let (room_id, version) = (room_id.clone(), version.clone());
-        Ok(Self { room_id, version, rules: Rc::new(rules), create_event, events, state: state_map, join })
+        let via = via.clone();
+        Ok(Self { via, room_id, version, rules: Rc::new(rules), create_event, events, state: state_map, join })
+    }
+
+    fn dishonest(&self, reason: &str) -> JoinError {
+        JoinError::Dishonest { server: self.via.clone(), reason: reason.to_owned() }
     }
 
     /// Makes it a room of ours, or brings the copy from an earlier stay up to date.
     async fn write(self, server: &Rc<Homeserver>) -> Result<(), JoinError> {
         let existing = server.rooms.get(&self.room_id).await?;
+        let another = |room: &Rc<Room>| room.version != self.version || room.create_event != self.create_event;
+        if existing.as_ref().is_some_and(another) {
+            return Err(self.dishonest("this is not the room we were in"));
+        }
         let mut append = match &existing {
             Some(room) => Append::begin(server, room).await,
             None => {
@@ -384,7 +395,14 @@ impl Import {
         }
         let state = server.rooms.states.snapshot(&self.state, &mut append.batch).await?;
         append.adopt_state(state.clone()).await?;
-        match append.receive_at(self.join, state, Placement::Live, Audience::Nobody).await? {
+        let verdict = match append.receive_at(self.join, state, Placement::Live, Audience::Nobody).await {
+            Err(AppendError::Missing(_) | AppendError::Unresolvable(_)) => {
+                let reason = "its answer lacks events that the join rests on".to_owned();
+                return Err(JoinError::Dishonest { server: self.via, reason });
+            }
+            verdict => verdict?,
+        };
+        match verdict {
             Verdict::Accepted => Ok(append.commit().await?),
             Verdict::SoftFailed { rule } | Verdict::Rejected { rule } => {
                 Err(AppendError::Forbidden(format!("the room's state does not let you in: {rule}")).into())

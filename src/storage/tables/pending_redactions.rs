@@ -1,5 +1,5 @@
-//! Redactions that arrived before the event they redact.
-use ruma::{OwnedEventId, OwnedRoomId};
+//! Redactions that arrived before the event they redact: the last of each user, as only some may turn out to be allowed.
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 
 use crate::storage::Table;
 
@@ -7,6 +7,6 @@ pub struct PendingRedactions;
 
 impl Table for PendingRedactions {
     const ID: u8 = 25;
-    type Key = (OwnedRoomId, OwnedEventId);
+    type Key = (OwnedRoomId, OwnedEventId, OwnedUserId);
     type Row = OwnedEventId;
 }

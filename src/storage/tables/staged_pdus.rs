@@ -17,6 +17,4 @@ pub struct StagedPduRow {
     pub json: String,
     pub origin: OwnedServerName,
     pub received_ms: u64,
-    #[serde(default)]
-    pub attempts: u32,
 }

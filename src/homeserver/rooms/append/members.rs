@@ -72,6 +72,16 @@ impl Append<'_> {
         Ok(())
     }
 
+    /// Takes the name and picture of a redacted membership event from beside the membership as well.
+    pub(super) fn forget_member_profile(&mut self, redacted: &Pdu) {
+        let Some(user) = redacted.target() else { return };
+        if self.live.members.get(user).is_some_and(|member| member.event_id == redacted.event_id) {
+            let row = member_row(redacted);
+            self.batch.put::<RoomMembers>(&(self.room.num, user.to_owned()), &row);
+            self.live.members.insert_mut(user.to_owned(), Rc::new(row));
+        }
+    }
+
     async fn membership_row(
         &self,
         user_id: &UserId,

@@ -1,8 +1,8 @@
 //! Redactions: what they take away is gone from the store, whichever of the two events comes first.
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 
 use ruma::{
-    EventId, UserId,
+    EventId, OwnedEventId, UserId,
     events::{StateEventType, TimelineEventType},
 };
 
@@ -16,9 +16,7 @@ use crate::{
 impl Append<'_> {
     /// Applies `pdu` if it redacts something we have, and any redaction of `pdu` that came before it.
     pub(super) async fn apply_redactions(&mut self, pdu: &Rc<Pdu>) -> Result<(), AppendError> {
-        let key = (self.room.id.clone(), pdu.event_id.clone());
-        if let Some(redaction) = self.server.database.get::<PendingRedactions>(&key).await? {
-            self.batch.delete::<PendingRedactions>(&key);
+        for redaction in self.take_waiting_redactions(&pdu.event_id).await? {
             if let (Some(redaction), Some(target)) = (self.event(&redaction).await?, self.event(&pdu.event_id).await?) {
                 self.redact(&redaction.pdu, &target).await?;
             }
@@ -29,10 +27,26 @@ impl Append<'_> {
         match self.event(&redacts).await? {
             Some(target) => self.redact(pdu, &target).await,
             None => {
-                self.batch.put::<PendingRedactions>(&(self.room.id.clone(), redacts), &pdu.event_id);
+                let key = (self.room.id.clone(), redacts, pdu.sender.clone());
+                self.batch.put::<PendingRedactions>(&key, &pdu.event_id);
+                self.redactions_waiting.insert((key.1, key.2), pdu.event_id.clone());
                 Ok(())
             }
         }
+    }
+
+    /// The redactions of `target` that came before it: they wait no longer.
+    async fn take_waiting_redactions(&mut self, target: &OwnedEventId) -> Result<Vec<OwnedEventId>, AppendError> {
+        let prefix = (self.room.id.clone(), target.clone());
+        let stored = self.server.database.scan_all::<PendingRedactions, _>(&prefix).await?;
+        let mut waiting: BTreeMap<_, _> =
+            stored.into_iter().map(|((_, _, user), redaction)| (user, redaction)).collect();
+        let fresh = self.redactions_waiting.extract_if(.., |(id, _), _| id == target);
+        waiting.extend(fresh.map(|((_, user), redaction)| (user, redaction)));
+        for user in waiting.keys() {
+            self.batch.delete::<PendingRedactions>(&(self.room.id.clone(), target.clone(), user.clone()));
+        }
+        Ok(waiting.into_values().collect())
     }
 
     async fn redact(&mut self, redaction: &Rc<Pdu>, target: &StoredEvent) -> Result<(), AppendError> {
@@ -42,8 +56,17 @@ impl Append<'_> {
             return Ok(());
         }
         let header = EventHeader { redacted_by: Some(redaction.event_id.clone()), ..target.header.clone() };
-        self.store(target.pdu.redacted(&self.room.rules), header);
+        let redacted = self.store(target.pdu.redacted(&self.room.rules), header);
+        self.forget_member_profile(&redacted);
         Ok(())
+    }
+
+    /// Marks an event that was known and redacted before it got its place as redacted still.
+    pub(super) fn stay_redacted(&mut self, pdu: &Pdu, redaction: OwnedEventId) {
+        if let Some(placed) = self.fresh.get(&pdu.event_id).cloned() {
+            let header = EventHeader { redacted_by: Some(redaction), ..placed.header.clone() };
+            self.store((*placed.pdu).clone(), header);
+        }
     }
 
     /// Room versions 3 and later accept every redaction event and leave it to the server whether it takes effect:
