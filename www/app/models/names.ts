@@ -2,16 +2,16 @@
 
 const LONG_LABEL_MIN_CHARS = 20;
 /** All keys begin alike, so only their end tells them apart. */
-const KEPT_END_CHARS = 6;
+const KEPT_END_CHARS = 4;
 
-/** `…mf7x3p` for a server name that is a key; other server names as they are. */
+/** `…7x3p` for a server name that is a key; other server names as they are. */
 export function shortServerName(serverName: string): string {
   const label = serverName.split(".", 1)[0] ?? "";
   if (label.length < LONG_LABEL_MIN_CHARS) return serverName;
   return `…${label.slice(-KEPT_END_CHARS)}`;
 }
 
-/** `@ada:…mf7x3p`. */
+/** `@ada:…7x3p`. */
 export function shortUserId(userId: string): string {
   const colon = userId.indexOf(":");
   return colon < 0 ? userId : `${userId.slice(0, colon)}:${shortServerName(userId.slice(colon + 1))}`;
