@@ -1,7 +1,8 @@
 // Runs the browser stories: every module in stories/ exports `{ name, browsers, run(stage) }` as `story` (or several as
 // `stories`), with `timeoutMs`, `relayArgs`, `relayLog` and `ownSite` where a story needs its own. Called by scripts/e2e.mjs,
 // which builds what they need first.
-// Arguments: words that the name must contain; `--browser=firefox` runs in one browser only.
+// Arguments: words that the name must contain; `--browser=firefox` runs in one browser only; `--keep` keeps logs and
+// pictures of what passed, too.
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -63,15 +64,15 @@ class Stage {
   }
 }
 
-/** @param {{ program: string, site: string, evidence: string, words?: string[], browser?: string, print?: (line: string) => void }} options */
-export async function runStories({ program, site, evidence, words = [], browser: only, print = console.log }) {
+/** @param {{ program: string, site: string, evidence: string, words?: string[], browser?: string, keep?: boolean, print?: (line: string) => void }} options */
+export async function runStories({ program, site, evidence, words = [], browser: only, keep, print = console.log }) {
   const failures = [];
   let passed = 0;
   for (const story of await findStories(words)) {
     for (const browser of story.browsers.filter((kind) => !only || kind === only)) {
       const started = performance.now();
       const name = `${story.name} (${browser})`;
-      const { error, figures } = await tell(story, { browser, program, site, evidence: path.join(evidence, slug(name)) });
+      const { error, figures } = await tell(story, { browser, program, site, keep, evidence: path.join(evidence, slug(name)) });
       const seconds = ((performance.now() - started) / 1000).toFixed(1).padStart(6);
       print(`${error ? "!" : " "} ${seconds} s  ${name}`);
       for (const figure of figures) print(`${" ".repeat(12)}${figure}`);
@@ -85,7 +86,7 @@ export async function runStories({ program, site, evidence, words = [], browser:
 }
 
 /** Runs one story in one browser; answers what went wrong and what was measured. */
-async function tell(story, { browser, program, site, evidence }) {
+async function tell(story, { browser, program, site, keep, evidence }) {
   const directory = mkdtempSync(path.join(os.tmpdir(), "warren-story-"));
   if (story.ownSite) cpSync(site, path.join(directory, "site"), { recursive: true });
   const served = story.ownSite ? path.join(directory, "site") : site;
@@ -97,6 +98,7 @@ async function tell(story, { browser, program, site, evidence }) {
   try {
     await relay.start();
     await Promise.race([story.run(stage), late(timeoutMs, overdue.signal).then(() => Promise.reject(new Error(`not done after ${timeoutMs} ms`)))]);
+    if (keep) await stage.keepEvidence(evidence);
     return { figures: stage.figures };
   } catch (error) {
     await stage.keepEvidence(evidence);
