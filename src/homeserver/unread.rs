@@ -78,6 +78,7 @@ pub struct Change {
 #[derive(Debug)]
 enum ChangeKind {
     Added { order: i64, entry: Entry },
+    Removed { order: i64 },
     Read { through: i64, scope: Scope },
 }
 
@@ -85,6 +86,7 @@ impl ChangeKind {
     fn apply(&self, entries: &mut Entries) {
         match self {
             Self::Added { order, entry } => drop(entries.insert(*order, entry.clone())),
+            Self::Removed { order } => drop(entries.remove(order)),
             Self::Read { through, scope } => entries.retain(|order, entry| order > through || !scope.covers(entry)),
         }
     }
@@ -192,6 +194,25 @@ pub async fn record(append: &mut Append<'_>, event: &Rc<StoredEvent>, order: i64
         let actions = digest.push_rules.get_actions(&raw, &context).await;
         if actions.iter().any(Action::should_notify) {
             add(append, user, pdu, order, actions.iter().any(Action::is_highlight)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Nobody is notified any longer of an event whose content is gone.
+pub async fn forget(append: &mut Append<'_>, event: &StoredEvent) -> Result<(), StoreError> {
+    let Some(order) = event.header.order else { return Ok(()) };
+    let own = append.server.server_name();
+    let users: Vec<OwnedUserId> =
+        append.live.members.keys().filter(|user| user.server_name() == own).cloned().collect();
+    let room_id = append.room.id.clone();
+    for user in users {
+        let pending = append.unread.iter().any(|change| {
+            change.user == user && matches!(change.kind, ChangeKind::Added { order: added, .. } if added == order)
+        });
+        if pending || load(append.server, &user, &room_id).await?.contains_key(&order) {
+            append.batch.delete::<Notifications>(&(user.clone(), room_id.clone(), order));
+            append.unread.push(Change { user, kind: ChangeKind::Removed { order } });
         }
     }
     Ok(())

@@ -221,3 +221,16 @@ fn a_receipt_that_could_not_be_written_was_not_left() {
     server.read(&bob, &room, "m.read", &said, json!({})).ok();
     assert_eq!(unread(&server, &bob, &room), (0, 0));
 }
+
+#[test]
+fn what_was_taken_back_is_not_unread() {
+    let (server, alice, bob, room) = alice_and_bob();
+    let said = server.say(&alice, &room, "1");
+    server.say(&alice, &room, "2");
+    assert_eq!(unread(&server, &bob, &room), (2, 0));
+    server.redact(&alice, &room, &said);
+    assert_eq!(unread(&server, &bob, &room), (1, 0));
+    let disk = server.disk.clone();
+    drop(server);
+    assert_eq!(unread(&TestServer::on(disk), &bob, &room), (1, 0));
+}

@@ -224,7 +224,8 @@ impl Truth {
             } else if event.get("state_key").is_none() && own {
                 unread = 0;
             } else if event["type"] == "m.room.message" && joined {
-                unread += 1;
+                // What was taken back is not unread.
+                unread += u64::from(event["content"].get("body").is_some());
             }
             if receipt.is_some_and(|receipt| event["event_id"] == receipt.as_str()) {
                 unread = 0;

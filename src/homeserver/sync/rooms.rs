@@ -36,6 +36,8 @@ use crate::{
 
 /// Rooms read at the same time, so that the store always has something to do.
 const ROOMS_AT_ONCE: usize = 8;
+/// Rooms told before other work gets a turn.
+const ROOMS_PER_SLICE: usize = 20;
 /// Membership changes of the user walked back through to find out whether the user was away.
 const OWN_CHANGES_WALKED_MAX: usize = 32;
 
@@ -57,8 +59,11 @@ pub async fn changed(look: &Look<'_>, account_data: Changed) -> Result<Rooms, St
             && may_have_news(look, room_id, row, &account_data)
     });
     let account_data = &account_data;
-    let sections: Vec<(OwnedRoomId, Option<Section>)> = stream::iter(candidates)
-        .map(|(room_id, row)| async move {
+    let sections: Vec<(OwnedRoomId, Option<Section>)> = stream::iter(candidates.enumerate())
+        .map(|(index, (room_id, row))| async move {
+            if index % ROOMS_PER_SLICE == ROOMS_PER_SLICE - 1 {
+                look.server.environment.clock.yield_now().await;
+            }
             Ok::<_, StoreError>((room_id.clone(), section(look, room_id, row, account_data).await?))
         })
         .buffered(ROOMS_AT_ONCE)

@@ -9,7 +9,7 @@ use ruma::{
 use super::{Append, AppendError};
 use crate::{
     domain::{event::Pdu, room::power},
-    homeserver::events::StoredEvent,
+    homeserver::{events::StoredEvent, unread},
     storage::tables::{EventHeader, PendingRedactions},
 };
 
@@ -58,7 +58,7 @@ impl Append<'_> {
         let header = EventHeader { redacted_by: Some(redaction.event_id.clone()), ..target.header.clone() };
         let redacted = self.store(target.pdu.redacted(&self.room.rules), header);
         self.forget_member_profile(&redacted);
-        Ok(())
+        Ok(unread::forget(self, target).await?)
     }
 
     /// Marks an event that was known and redacted before it got its place as redacted still.
