@@ -1,0 +1,64 @@
+// `npm run bench`: how fast and how large Warren is, as a table, and as JSON in bench-results/.
+// `npm run bench -- --quick` takes fewer samples; `core`, `size` or `browser` run that part only.
+import { mkdirSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { installBrowsers } from "./browsers.mjs";
+import { build } from "./build.mjs";
+import { ROOT } from "./places.mjs";
+import { answerOf, setUp } from "./setup.mjs";
+import { Explained, step, task } from "./step.mjs";
+
+const RESULTS = path.join(ROOT, "bench-results");
+/** What each part is called on the command line, and above its table. */
+const TITLES = { core: "Core, native, in memory", size: "Size", browser: "Chromium, the real page and relay" };
+
+await task(async () => {
+  const { size, parts } = parseArguments(process.argv.slice(2));
+  const needsBuild = parts.some((part) => part !== "core");
+  await (needsBuild ? build() : setUp());
+  if (parts.includes("browser")) await installBrowsers();
+  // Imported late: they need packages.
+  const { benchCore } = await import("../benches/core.mjs");
+  const { benchSize } = await import("../benches/size.mjs");
+  const { benchBrowser } = await import("../benches/browser.mjs");
+  const { table } = await import("../benches/table.mjs");
+  const measure = { core: (run) => benchCore(run, size), size: () => benchSize(), browser: () => benchBrowser(size) };
+
+  const results = {};
+  for (const part of parts) results[part] = await step(`Measuring: ${part}`, measure[part]);
+  const machine = describeMachine();
+  console.log(`\n${machine.cpus} × ${machine.cpu}, ${machine.system}, commit ${machine.commit}${size === "quick" ? ", quick" : ""}`);
+  for (const part of parts) console.log(`\n${table(TITLES[part], results[part].lines)}`);
+  console.log(`\nAll samples: ${path.relative(ROOT, write({ size, machine, ...results }))}`);
+});
+
+function parseArguments(words) {
+  const known = Object.keys(TITLES);
+  const unknown = words.find((word) => word !== "--quick" && !known.includes(word));
+  if (unknown) throw new Explained(`There is no "${unknown}" to measure: only ${known.join(", ")}, and --quick for fewer samples.`);
+  const parts = known.filter((part) => words.includes(part));
+  return { size: words.includes("--quick") ? "quick" : "full", parts: parts.length ? parts : known };
+}
+
+function describeMachine() {
+  const [{ model }] = os.cpus();
+  return {
+    cpu: model,
+    cpus: os.cpus().length,
+    memoryBytes: os.totalmem(),
+    system: `${os.type()} ${os.release()}`,
+    node: process.version,
+    rustc: answerOf("rustc", "--version"),
+    commit: answerOf("git", "-C", ROOT, "describe", "--always", "--dirty") ?? "unknown",
+    load: os.loadavg(),
+    date: new Date().toISOString(),
+  };
+}
+
+function write(result) {
+  mkdirSync(RESULTS, { recursive: true });
+  const file = path.join(RESULTS, `${result.machine.date.replaceAll(":", "-").slice(0, 19)}.json`);
+  writeFileSync(file, JSON.stringify(result, null, 1));
+  return file;
+}
