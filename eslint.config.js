@@ -24,9 +24,20 @@ export default tseslint.config(
   { files: ["**/*.d.ts"], rules: { "no-restricted-exports": "off" } },
   {
     files: ["**/*.{js,mjs}"],
-    languageOptions: { globals: Object.fromEntries(NODE_GLOBALS().map((name) => [name, "readonly"])) },
+    languageOptions: { globals: readonly(NODE_GLOBALS()) },
   },
+  {
+    files: ["benches/**/*.{js,mjs}"],
+    // What runs in the page, and what it calls there.
+    languageOptions: { globals: readonly(["bench", "indexedDB"]) },
+    rules: { "@typescript-eslint/no-this-alias": "off" },
+  },
+  { files: ["benches/browser/page-side.js"], languageOptions: { globals: { Worker: "writable" } } },
 );
+
+function readonly(names) {
+  return Object.fromEntries(names.map((name) => [name, "readonly"]));
+}
 
 function NODE_GLOBALS() {
   return ["document", "navigator", "caches", "localStorage", "IDBDatabase", "isSecureContext", "Event", "WebAssembly", "process", "console", "Buffer", "URL", "URLSearchParams", "fetch", "setTimeout", "clearTimeout", "setInterval",
