@@ -127,8 +127,9 @@ export class Person {
     await this.tab.until(says, text, `"${text}" in the status bar`, timeoutMs);
   }
 
-  /** What a script needs to act in this person's name: `{ token }`. */
-  session() {
+  /** What a script needs to act in this person's name, by fetch on the origin: `{ token }`. */
+  async session() {
+    await this.tab.untilServiceWorker();
     return this.tab.evaluate(() => ({ token: JSON.parse(localStorage.getItem("warren:default:session")).accessToken }));
   }
 
