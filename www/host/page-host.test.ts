@@ -139,6 +139,16 @@ test("a worker that hangs is replaced; one that is busy for a moment is not", as
   expect(page.notices).toEqual(["restarted-after-fault"]);
 });
 
+test("a worker that is silent while it starts gets more time, and an end too", async () => {
+  page.worker.say({ type: "role", role: "leader", term: 100 });
+  page.worker.say({ type: "hosting", hosting: { phase: "starting", storage: { kind: "indexeddb" } } });
+  page.worker.hangs = true;
+  await pass(15_000);
+  expect(page.workers).toHaveLength(1);
+  await pass(10_000);
+  expect(page.workers).toHaveLength(2);
+});
+
 test("a worker that keeps failing is given up, and everything is answered", async () => {
   for (let n = 0; n <= PAUSES_AFTER_FAULT_MS.length; n++) {
     page.worker.leads();

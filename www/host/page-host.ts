@@ -9,6 +9,8 @@ import type { Build, HostError, HostRole, Hosting, PageConfig, PageToWorker, Wor
 /** The worker answers each of these; three in a row unanswered mean that it hangs. */
 const WATCH_EVERY_MS = 1_000;
 const UNANSWERED_MAX = 3;
+/** So many while it starts: a weak machine takes its time over the wasm, and from the beginning each time it is hurried. */
+const UNANSWERED_AT_START_MAX = 20;
 /** Its first word, after its script has been fetched, may take this long. */
 const LOAD_MAX_MS = 20_000;
 /** A turn of the watch this late means that the page itself stood still. */
@@ -43,6 +45,8 @@ interface Running {
   role: HostRole;
   term: number;
   startedMs: number;
+  /** Its homeserver has started, or not been able to. */
+  started: boolean;
   /** Undefined until the worker has spoken: loading it may take long. */
   watched?: { sent: number; answered: number; unanswered: number; turnMs: number };
   stopped?: () => void;
@@ -104,7 +108,7 @@ export class PageHost {
 
   #start(): void {
     const { profile, build, config, createWorker } = this.options;
-    const running: Running = { id: newId(), port: createWorker(), role: "waiting", term: 0, startedMs: performance.now() };
+    const running: Running = { id: newId(), port: createWorker(), role: "waiting", term: 0, started: false, startedMs: performance.now() };
     this.#running = running;
     running.port.onmessage = ({ data }) => {
       if (this.#running === running) this.#received(running, data);
@@ -167,6 +171,7 @@ export class PageHost {
       case "role":
         return this.#roleIs(running, message.role, message.term);
       case "hosting":
+        running.started = message.hosting.phase !== "starting";
         return this.#hosting(message.hosting);
       case "panicked":
         return this.#faulted(message.message);
@@ -216,7 +221,8 @@ export class PageHost {
     const stoodStill = performance.now() - watched.turnMs > STOOD_STILL_AFTER_MS;
     watched.turnMs = performance.now();
     watched.unanswered = watched.answered === watched.sent || stoodStill ? 0 : watched.unanswered + 1;
-    if (watched.unanswered >= UNANSWERED_MAX) return this.#faulted("The homeserver did not respond any more.");
+    const unansweredMax = running.started ? UNANSWERED_MAX : UNANSWERED_AT_START_MAX;
+    if (watched.unanswered >= unansweredMax) return this.#faulted("The homeserver did not respond any more.");
     watched.sent += 1;
     running.port.postMessage({ type: "ping", nonce: watched.sent });
   }

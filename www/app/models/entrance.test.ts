@@ -35,6 +35,21 @@ async function reached<At extends Phase["at"]>(entrance: Entrance, at: At): Prom
   return entrance.phase.get() as Extract<Phase, { at: At }>;
 }
 
+/** Until it is done, without waiting in earnest. */
+async function patiently(work: Promise<void>): Promise<void> {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  try {
+    const done = vi.fn();
+    void work.finally(done);
+    while (!done.mock.calls.length) {
+      await vi.advanceTimersByTimeAsync(100);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  } finally {
+    vi.useRealTimers();
+  }
+}
+
 beforeAll(prepareForSdk);
 
 beforeEach(() => {
@@ -91,10 +106,35 @@ describe("coming in", () => {
     expect(homeserver.requests).toEqual([]);
   });
 
+  it("waits for a homeserver that restarts, and finds the account that it made before it stopped", async () => {
+    homeserver.handlers.set("POST register", () =>
+      homeserver.asked("POST register").length === 1 ? refuse(503, "M_UNKNOWN", "restarting") : refuse(400, "M_USER_IN_USE", "taken"),
+    );
+    homeserver.handlers.set("POST login", ({ body }) => {
+      const { password } = homeserver.asked("POST register")[0]?.body ?? {};
+      expect(body).toMatchObject({ password, identifier: { user: "ada" } });
+      return registered("ada");
+    });
+    const entrance = makeEntrance();
+    await patiently(entrance.enter("Ada"));
+    expect((await reached(entrance, "inside")).account.userId).toBe("@ada:a.example");
+  });
+
+  it("takes another name when the one taken meanwhile is somebody else's", async () => {
+    homeserver.handlers.set("POST register", ({ body: { username } }) => {
+      if (homeserver.asked("POST register").length === 1) return refuse(503, "M_UNKNOWN", "restarting");
+      return username === "ada" ? refuse(400, "M_USER_IN_USE", "taken") : registered(username);
+    });
+    homeserver.handlers.set("POST login", () => refuse(403, "M_FORBIDDEN"));
+    const entrance = makeEntrance();
+    await patiently(entrance.enter("Ada"));
+    expect((await reached(entrance, "inside")).account.userId).toBe("@ada-2:a.example");
+  });
+
   it("says why it did not work, and works when tried again", async () => {
     homeserver.handlers.set("POST register", () => (refuse(503, "M_UNKNOWN", "restarting")));
     const entrance = makeEntrance();
-    await entrance.enter("Ada");
+    await patiently(entrance.enter("Ada"));
     expect((await reached(entrance, "welcome")).error).toBe(strings.problem.hostBusy);
     homeserver.handlers.set("POST register", ({ body }) => registered(body.username));
     await entrance.enter("Ada");

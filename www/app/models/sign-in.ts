@@ -5,6 +5,8 @@ import { failureOf } from "./explain-error.ts";
 import { localpartFrom, nthLocalpart } from "./localpart.ts";
 import { makePassword, type Session } from "./session.ts";
 
+/** Waits between attempts to register; a homeserver that restarts after a fault is back within seconds. */
+const REGISTER_RETRY_DELAYS_MS = [500, 1_500, 4_000];
 /** How many variations of a user name are tried before giving up. */
 const LOCALPARTS_MAX_TRIED = 20;
 const DEVICE_NAME = "Warren page";
@@ -30,23 +32,44 @@ export async function register(homeserver: Homeserver, displayName: string): Pro
 }
 
 async function registerLocalpart(homeserver: Homeserver, displayName: string): Promise<Session> {
-  const client = anonymousClient(homeserver);
   const localpart = localpartFrom(displayName);
   const password = makePassword();
   for (let n = 0; n < LOCALPARTS_MAX_TRIED; n += 1) {
     try {
-      const answer = await client.registerRequest({
-        username: nthLocalpart(localpart, n),
-        password,
-        auth: { type: AuthType.Dummy },
-        initial_device_display_name: DEVICE_NAME,
-      });
-      return sessionFrom(answer, password);
+      return await registerPatiently(homeserver, nthLocalpart(localpart, n), password);
     } catch (error) {
       if (failureOf(error).errcode !== "M_USER_IN_USE") throw error;
     }
   }
   throw new NoFreeName(localpart);
+}
+
+/** Registers, also when the homeserver is restarted meanwhile: what it did before it stopped is found by the password. */
+async function registerPatiently(homeserver: Homeserver, username: string, password: string): Promise<Session> {
+  const client = anonymousClient(homeserver);
+  const request = { username, password, auth: { type: AuthType.Dummy }, initial_device_display_name: DEVICE_NAME };
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return sessionFrom(await client.registerRequest(request), password);
+    } catch (error) {
+      const { errcode, httpStatus } = failureOf(error);
+      if (errcode === "M_USER_IN_USE" && attempt > 0) return logIn(homeserver, username, password, error);
+      const delayMs = REGISTER_RETRY_DELAYS_MS[attempt];
+      if (httpStatus !== 503 || delayMs === undefined) throw error;
+      await new Promise((resolve) => setTimeout(resolve, delayMs));
+    }
+  }
+}
+
+/** Logs in to what may be our own account; rejects with `taken` when it is somebody else's. */
+async function logIn(homeserver: Homeserver, user: string, password: string, taken: unknown): Promise<Session> {
+  const identifier = { type: "m.id.user", user };
+  const request = { type: "m.login.password", identifier, password, initial_device_display_name: DEVICE_NAME };
+  try {
+    return sessionFrom(await anonymousClient(homeserver).loginRequest(request), password);
+  } catch (error) {
+    throw failureOf(error).errcode === "M_FORBIDDEN" ? taken : error;
+  }
 }
 
 /** Gets a new access token for the same user and device. Rejects with M_FORBIDDEN when the homeserver does not know them. */
