@@ -13,6 +13,6 @@ mod request_bridge;
 mod status;
 mod tasks;
 mod watched_store;
-mod websocket;
+pub mod websocket;
 
 pub use host::Host;

@@ -1,7 +1,7 @@
 //! libp2p over the browser's WebSocket, in a worker or a page.
 //!
 //! libp2p-websocket-websys waits a tenth of a second for every flush and does not notice when the socket closes.
-mod address;
+pub mod address;
 mod socket;
 
 use std::{

@@ -1,5 +1,6 @@
 //! Tests that need a browser. Each runs in a worker of its own: a panic ends the worker, and with it only that test.
 #![cfg(target_arch = "wasm32")]
+mod addresses;
 mod panics;
 mod storage;
 mod timers;
@@ -36,6 +37,7 @@ const TESTS: &[Test] = tests![
     storage::a_closed_database_refuses,
     storage::many_readers_and_writers_do_not_disturb_each_other,
     storage::a_full_disk_refuses_the_whole_batch,
+    addresses::every_websocket_address_becomes_a_url_and_no_other,
     timers::sleeps_last_as_long_as_asked,
     panics::a_panic_is_told_before_the_trap,
 ];

@@ -5,7 +5,7 @@ use libp2p::{Multiaddr, multiaddr::Protocol};
 
 /// The URL of `/ip4|ip6|dns|dns4|dns6/<host>/tcp/<port>` followed by `/ws`, `/wss` or `/tls/ws`, and by `/p2p/<id>` or
 /// nothing; `None` for any other address.
-pub(super) fn url(address: &Multiaddr) -> Option<String> {
+pub fn url(address: &Multiaddr) -> Option<String> {
     let mut parts = address.iter();
     let host = match parts.next()? {
         Protocol::Ip4(ip) => ip.to_string(),
