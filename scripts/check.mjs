@@ -10,7 +10,7 @@ const node = (tool, ...args) => [process.execPath, [path.join("node_modules", to
 const CHECKS = [
   ["rustfmt", "cargo", ["fmt", "--all", "--check"]],
   ["clippy", "cargo", ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]],
-  ["wasm check", "cargo", ["clippy", "-p", "warren-browser", "--locked", "--target", WASM_TARGET, "--", "-D", "warnings"]],
+  ["wasm check", "cargo", ["clippy", "-p", "warren-browser", "-p", "libp2p-webrtc-p2p", "--locked", "--target", WASM_TARGET, "--", "-D", "warnings"]],
   ["types of the page", ...node("typescript/bin/tsc", "-p", ".")],
   ["types of the service worker", ...node("typescript/bin/tsc", "-p", "www/service-worker")],
   ["eslint", ...node("eslint/bin/eslint.js", ".", "--max-warnings=0")],

@@ -1,4 +1,7 @@
 //! What a browser does for this crate, behind a seam: peer connections, their descriptions, candidates and channels.
+#[cfg(target_arch = "wasm32")]
+pub mod browser;
+pub mod ice;
 pub mod memory;
 
 use std::{

@@ -103,7 +103,7 @@ impl Connection {
         self.over = Some(why);
         self.opening = None;
         self.peer.close();
-        for pipe in std::mem::take(&mut self.pipes) {
+        for pipe in std::mem::take(&mut self.pipes).iter().filter_map(WeakPipe::upgrade) {
             pipe.closed();
         }
         self.inbound.clear();

@@ -89,10 +89,8 @@ impl WeakPipe {
         self.0.strong_count() > 0
     }
 
-    pub fn closed(&self) {
-        if let Some(core) = self.0.upgrade() {
-            Pipe(core).closed();
-        }
+    pub fn upgrade(&self) -> Option<Pipe> {
+        self.0.upgrade().map(Pipe)
     }
 }
 
