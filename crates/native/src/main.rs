@@ -2,6 +2,7 @@
 mod circuit_relay;
 mod handed_over_sockets;
 mod http_listener;
+mod ice_servers;
 mod options;
 mod page_config;
 mod public_url;
@@ -10,6 +11,7 @@ mod routes;
 mod security_headers;
 mod serve;
 mod static_site;
+mod stun;
 mod websocket_bytes;
 mod websocket_upgrade;
 mod write_deadline;
@@ -51,7 +53,13 @@ fn fail(sentence: &str) -> ExitCode {
 
 /// Logs go to stderr; `RUST_LOG` holds targets and levels such as `warren=debug,libp2p_relay=debug`.
 fn start_logging() {
-    let default = || Targets::new().with_default(LevelFilter::WARN).with_target("warren", LevelFilter::INFO);
+    // What strangers send to the STUN port is nothing to warn of.
+    let default = || {
+        Targets::new()
+            .with_default(LevelFilter::WARN)
+            .with_target("warren", LevelFilter::INFO)
+            .with_target("stun_types", LevelFilter::OFF)
+    };
     let wanted = std::env::var("RUST_LOG").ok();
     let parsed = wanted.as_deref().map(str::parse::<Targets>);
     let filter = match &parsed {

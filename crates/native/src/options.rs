@@ -64,6 +64,20 @@ pub struct ServeOptions {
     #[arg(long, value_name = "NAME", default_value = DEFAULT_NAME_SUFFIX, value_parser = parse_name_suffix)]
     pub name_suffix: String,
 
+    /// UDP address and port where browsers learn the address they are seen from (STUN), or "off"
+    /// [default: the same as --listen]
+    ///
+    /// People behind different routers need it to connect directly. No third party is asked unless --ice-servers names one.
+    #[arg(long, value_name = "ADDRESS:PORT|off", value_parser = parse_stun)]
+    pub stun: Option<Stun>,
+
+    /// File with further STUN and TURN servers: a JSON array as RTCPeerConnection takes it
+    ///
+    /// For example [{"urls": "turn:turn.example.org", "username": "warren", "credential": "secret"}]. Everybody who opens the
+    /// page gets to know them.
+    #[arg(long, value_name = "FILE")]
+    pub ice_servers: Option<PathBuf>,
+
     /// How long one relayed connection may last
     #[arg(long, value_name = "SECONDS", default_value_t = CIRCUIT_SECONDS_DEFAULT,
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -73,6 +87,13 @@ pub struct ServeOptions {
     #[arg(long, value_name = "BYTES", default_value_t = CIRCUIT_BYTES_DEFAULT,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub circuit_bytes: u64,
+}
+
+/// What `--stun` may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stun {
+    Off,
+    At(SocketAddr),
 }
 
 impl ServeOptions {
@@ -105,6 +126,13 @@ fn default_data_dir(variable: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
         set("XDG_DATA_HOME").or_else(|| home(".local/share"))
     };
     platform.map_or_else(|| PathBuf::from(".warren"), |dir| dir.join("warren"))
+}
+
+fn parse_stun(text: &str) -> Result<Stun, String> {
+    match text {
+        "off" => Ok(Stun::Off),
+        _ => text.parse().map(Stun::At).map_err(|_| "neither an address with a port nor \"off\"".to_owned()),
+    }
 }
 
 fn parse_name_suffix(text: &str) -> Result<String, String> {
@@ -140,6 +168,15 @@ mod tests {
         }
         for bad in ["", ".", "a..b", "Alt", "-a", "a-", "a_b", "a:8448", "é", &"a.".repeat(100), &"a".repeat(64)] {
             assert!(parse_name_suffix(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn stun_is_somewhere_or_off() {
+        assert_eq!(parse_stun("off"), Ok(Stun::Off));
+        assert_eq!(parse_stun("[::1]:3478"), Ok(Stun::At("[::1]:3478".parse().unwrap())));
+        for bad in ["", "on", "3478", "localhost:3478", "1.2.3.4"] {
+            assert!(parse_stun(bad).is_err(), "{bad:?}");
         }
     }
 

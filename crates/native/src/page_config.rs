@@ -3,7 +3,7 @@ use bytes::Bytes;
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use serde::Serialize;
 
-use crate::public_url::PublicUrl;
+use crate::{ice_servers::IceServer, public_url::PublicUrl};
 
 /// Raised when the page could misread a newer form.
 const VERSION: u32 = 1;
@@ -11,6 +11,7 @@ const VERSION: u32 = 1;
 /// The parts of the answer that do not change while the program runs.
 pub struct PageConfig {
     relays: Vec<Multiaddr>,
+    ice_servers: Vec<IceServer>,
     name_suffix: String,
     public_url: String,
 }
@@ -20,16 +21,16 @@ pub struct PageConfig {
 struct Wire<'a> {
     version: u32,
     relays: &'a [Multiaddr],
-    ice_servers: [(); 0],
+    ice_servers: &'a [IceServer],
     server_name_suffix: &'a str,
     public_url: &'a str,
     build: &'a str,
 }
 
 impl PageConfig {
-    pub fn new(public_url: &PublicUrl, relay: PeerId, name_suffix: String) -> Self {
+    pub fn new(public_url: &PublicUrl, relay: PeerId, ice_servers: Vec<IceServer>, name_suffix: String) -> Self {
         let relays = vec![public_url.multiaddr().with(Protocol::P2p(relay))];
-        Self { relays, name_suffix, public_url: public_url.to_string() }
+        Self { relays, ice_servers, name_suffix, public_url: public_url.to_string() }
     }
 
     /// `build` names the build of the page that is served now.
@@ -37,7 +38,7 @@ impl PageConfig {
         let wire = Wire {
             version: VERSION,
             relays: &self.relays,
-            ice_servers: [],
+            ice_servers: &self.ice_servers,
             server_name_suffix: &self.name_suffix,
             public_url: &self.public_url,
             build,

@@ -49,12 +49,21 @@ impl PublicUrl {
         }
     }
 
-    fn authority(&self) -> String {
-        let host = match &self.host {
+    /// The URL of a STUN server on the same host (RFC 7064).
+    pub fn stun_url(&self, port: u16) -> String {
+        format!("stun:{}:{port}", self.host())
+    }
+
+    fn host(&self) -> String {
+        match &self.host {
             Host::Address(IpAddr::V6(address)) => format!("[{address}]"),
             Host::Address(IpAddr::V4(address)) => address.to_string(),
             Host::Name(name) => name.clone(),
-        };
+        }
+    }
+
+    fn authority(&self) -> String {
+        let host = self.host();
         if self.port == default_port(self.secure) { host } else { format!("{host}:{}", self.port) }
     }
 }
@@ -135,6 +144,12 @@ mod tests {
             assert_eq!(parsed(url).multiaddr().to_string(), multiaddr);
             assert_eq!(parsed(url).websocket_source().as_deref(), source);
         }
+    }
+
+    #[test]
+    fn stun_is_on_the_same_host() {
+        assert_eq!(parsed("https://chat.example.org").stun_url(8080), "stun:chat.example.org:8080");
+        assert_eq!(parsed("http://[::1]:80").stun_url(3478), "stun:[::1]:3478");
     }
 
     #[test]

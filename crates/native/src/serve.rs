@@ -6,19 +6,21 @@ use std::{
     time::Duration,
 };
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 
 use crate::{
     circuit_relay::{self, RelaySettings},
     handed_over_sockets::websocket_multiaddr,
     http_listener,
-    options::ServeOptions,
+    ice_servers::{self, IceServer, IceServersError},
+    options::{ServeOptions, Stun},
     page_config::PageConfig,
     public_url::PublicUrl,
     relay_identity::{self, RelayIdentityError},
     routes::Routes,
     security_headers::SecurityHeaders,
     static_site::{SiteError, StaticSite},
+    stun,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -27,10 +29,14 @@ pub enum ServeError {
     Site(#[from] SiteError),
     #[error(transparent)]
     Identity(#[from] RelayIdentityError),
+    #[error(transparent)]
+    IceServers(#[from] IceServersError),
     #[error("{0} is taken by another program: stop that one, or choose another port with --listen")]
     PortTaken(SocketAddr),
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot answer STUN on UDP {address}: {source}; choose another place or \"off\" with --stun")]
+    Stun { address: SocketAddr, source: io::Error },
     #[error("cannot wait for the signals that stop this program: {0}")]
     Signals(io::Error),
     #[error("cannot write to standard output: {0}")]
@@ -47,6 +53,13 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
         tracing::warn!("other machines can open the page, but find the relay only with --public-url");
     }
     let public_url = options.public_url.unwrap_or_else(|| PublicUrl::on_this_machine(address.port()));
+    let mut ice_servers = match &options.ice_servers {
+        Some(file) => ice_servers::read(file)?,
+        None => Vec::new(),
+    };
+    if let Some(port) = start_stun(options.stun, address).await? {
+        ice_servers.insert(0, IceServer::stun(public_url.stun_url(port)));
+    }
     let relay = circuit_relay::start(RelaySettings {
         keypair,
         listen: websocket_multiaddr(address),
@@ -57,7 +70,7 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     tracing::info!(%address, %peer_id, site = %site.dir().display(), "listening");
     let routes = Arc::new(Routes {
         site,
-        config: PageConfig::new(&public_url, peer_id, options.name_suffix),
+        config: PageConfig::new(&public_url, peer_id, ice_servers, options.name_suffix),
         security: SecurityHeaders::new(&public_url),
         relay,
         relay_peer_id: peer_id.to_string(),
@@ -81,6 +94,27 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeE
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
+}
+
+/// The port on which STUN is answered from now on. Only a place that was asked for must be free.
+async fn start_stun(wanted: Option<Stun>, http: SocketAddr) -> Result<Option<u16>, ServeError> {
+    let address = match wanted {
+        Some(Stun::Off) => return Ok(None),
+        Some(Stun::At(address)) => address,
+        None => http,
+    };
+    let bound = UdpSocket::bind(address).await.and_then(|socket| Ok((socket.local_addr()?.port(), socket)));
+    match bound {
+        Ok((port, socket)) => {
+            tokio::spawn(stun::answer(socket));
+            Ok(Some(port))
+        }
+        Err(source) if wanted.is_some() => Err(ServeError::Stun { address, source }),
+        Err(error) => {
+            tracing::warn!(%address, %error, "the UDP port is taken, so STUN is off; --stun chooses another");
+            Ok(None)
+        }
+    }
 }
 
 /// The one line on standard output; whoever started the program may wait for it.

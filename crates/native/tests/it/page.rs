@@ -1,5 +1,5 @@
 //! The page, its configuration, and what the web server says to those who expected a homeserver.
-use std::{fs, time::Instant};
+use std::{fs, net::UdpSocket, time::Instant};
 
 use serde_json::json;
 
@@ -104,13 +104,48 @@ fn the_page_learns_where_it_is() {
     let peer_id = warren.health()["peerId"].as_str().unwrap().to_owned();
     assert_eq!(config["version"], 1);
     assert_eq!(config["relays"], json!([format!("/dns4/localhost/tcp/{}/ws/p2p/{peer_id}", warren.address.port())]));
-    assert_eq!(config["iceServers"], json!([]));
     assert_eq!(config["serverNameSuffix"], "alt");
     assert_eq!(config["publicUrl"], format!("http://localhost:{}", warren.address.port()));
     assert!(!config["build"].as_str().unwrap().is_empty());
     let answer = warren.get("/config.json");
     assert_eq!(answer.header("content-type"), "application/json");
     assert_eq!(answer.header("cache-control"), "no-cache");
+}
+
+#[test]
+fn stun_answers_at_the_address_that_the_page_is_told() {
+    let warren = Warren::start();
+    let port = warren.address.port();
+    assert_eq!(warren.config()["iceServers"], json!([{ "urls": format!("stun:localhost:{port}") }]));
+
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    // A binding request (RFC 8489, section 5): type, length, magic cookie, transaction id.
+    let request = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+    socket.send_to(b"not for it", warren.address).unwrap();
+    socket.send_to(&request, warren.address).unwrap();
+    let mut answer = [0; 64];
+    let (bytes, from) = socket.recv_from(&mut answer).unwrap();
+    assert_eq!((from, bytes), (warren.address, 32));
+    assert_eq!(answer[..2], [1, 1], "a success");
+    // XOR-MAPPED-ADDRESS: the port under the first half of the cookie (section 14.2).
+    let seen = u16::from_be_bytes([answer[26] ^ 0x21, answer[27] ^ 0x12]);
+    assert_eq!(seen, socket.local_addr().unwrap().port());
+}
+
+#[test]
+fn stun_can_be_elsewhere_or_off_and_others_can_be_named() {
+    let dirs = new_dirs();
+    let file = dirs.path().join("ice.json");
+    let turn = json!({ "urls": "turn:turn.example.org", "username": "u", "credential": "c" });
+    fs::write(&file, json!([turn]).to_string()).unwrap();
+    let warren = Warren::start_with(dirs, &["--stun", "off", "--ice-servers", file.to_str().unwrap()]);
+    assert_eq!(warren.config()["iceServers"], json!([turn]));
+
+    let warren = Warren::start_with(new_dirs(), &["--stun", "127.0.0.1:0"]);
+    let config = warren.config();
+    let port = config["iceServers"][0]["urls"].as_str().and_then(|url| url.strip_prefix("stun:localhost:"));
+    assert!(port.and_then(|port| port.parse().ok()).is_some_and(|port: u16| port > 0), "{config}");
 }
 
 #[test]

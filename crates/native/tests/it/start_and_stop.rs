@@ -2,7 +2,7 @@
 use std::{
     fs,
     io::Read,
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -62,6 +62,28 @@ fn a_taken_port_is_one_clear_sentence() {
 }
 
 #[test]
+fn a_taken_udp_port_matters_only_to_who_asked_for_it() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, errors) = refusal(command(new_dirs().path(), &["--stun", &address]));
+    assert_eq!(code, Some(1));
+    assert!(errors.starts_with(&format!("warren: cannot answer STUN on UDP {address}: ")), "{errors}");
+
+    let warren = Warren::start_with(new_dirs(), &["--listen", &address]);
+    assert_eq!(warren.config()["iceServers"], serde_json::json!([]));
+}
+
+#[test]
+fn ice_servers_that_no_browser_would_take_are_one_clear_sentence() {
+    let dirs = new_dirs();
+    let file = dirs.path().join("ice.json");
+    fs::write(&file, r#"[{"urls":"turn:a"}]"#).unwrap();
+    let (code, errors) = refusal(command(dirs.path(), &["--ice-servers", file.to_str().unwrap()]));
+    assert_eq!(code, Some(1));
+    assert_eq!(errors, format!("warren: {}: \"turn:a\" needs a username and a credential\n", file.display()));
+}
+
+#[test]
 fn a_missing_page_is_one_clear_sentence() {
     let dirs = new_dirs();
     fs::remove_file(dirs.path().join("site/index.html")).unwrap();
@@ -94,6 +116,7 @@ fn wrong_flags_are_explained() {
         (&["--public-url", "http://a/b"], "may not have a path"),
         (&["--name-suffix", "Not a name"], "not a DNS name"),
         (&["--listen", "nowhere"], "--listen"),
+        (&["--stun", "on"], "\"off\""),
     ] {
         let (code, errors) = refusal(command(dirs.path(), flags));
         assert_eq!(code, Some(2));
