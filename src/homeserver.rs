@@ -7,6 +7,7 @@ pub mod client_event;
 pub mod client_txns;
 pub mod devices;
 pub mod edus;
+pub mod event_times;
 pub mod events;
 pub mod filters;
 pub mod heads;
@@ -41,6 +42,7 @@ use thiserror::Error;
 use self::{
     client_txns::ClientTxns,
     edus::{receipt::Receipts, typing::Typing},
+    event_times::EventTimes,
     notifier::Notifier,
     passwords::PasswordFailures,
     positions::Positions,
@@ -79,6 +81,7 @@ pub struct Homeserver {
     pub(crate) database: Database,
     pub(crate) positions: Positions,
     pub(crate) notifier: Notifier,
+    pub(crate) event_times: EventTimes,
     pub(crate) rooms: Rooms,
     pub(crate) sender: Sender,
     pub(crate) sessions: Sessions,
@@ -116,6 +119,7 @@ impl Homeserver {
             database,
             positions,
             notifier,
+            event_times: EventTimes::default(),
             rooms,
             sender: Sender::default(),
             sessions: Sessions::default(),

@@ -1,7 +1,7 @@
 //! What a room and its events look like from here: for diagnosis, and for the simulation to compare servers by.
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruma::{EventId, OwnedEventId, RoomId};
+use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 
 use super::Homeserver;
 use crate::{
@@ -30,6 +30,11 @@ pub struct InspectedEvent {
 }
 
 impl Homeserver {
+    /// Every room there is a copy of here, whether or not anybody is in it.
+    pub fn inspect_rooms(&self) -> Vec<OwnedRoomId> {
+        self.rooms.ids()
+    }
+
     pub async fn inspect_room(&self, room_id: &RoomId) -> Result<Option<InspectedRoom>, StoreError> {
         let Some(room) = self.rooms.get(room_id).await? else { return Ok(None) };
         let staged = self.database.scan_all::<StagedPdus, _>(&room.id).await?;

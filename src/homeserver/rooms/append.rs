@@ -12,8 +12,7 @@ use std::{
 
 use futures::lock::MutexGuard;
 use ruma::{
-    EventId, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId,
-    RoomVersionId,
+    EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId,
     events::{StateEventType, TimelineEventType, room::member::MembershipState},
     room_version_rules::RoomVersionRules,
 };
@@ -221,12 +220,11 @@ impl<'a> Append<'a> {
         let heads = self.require(&self.live.heads).await?;
         let heads: Vec<_> = heads.iter().map(|head| (head.pdu.event_id.clone(), head.pdu.depth)).collect();
         let (prev_events, depth) = extremities::cite(&heads);
-        let now_ms = self.server.environment.clock.now_ms();
         Ok(draft::Position {
             prev_events,
             auth_events: auth_events.into_iter().collect(),
             depth,
-            origin_server_ts: MilliSecondsSinceUnixEpoch(now_ms.try_into().unwrap_or_default()),
+            origin_server_ts: self.server.event_times.next(self.server.environment.clock.now_ms()),
         })
     }
 

@@ -130,21 +130,19 @@ pub async fn create(
 }
 
 /// Seals the create event. Since version 12 its hash is the room's id, and two deliberate rooms of one millisecond that
-/// are alike in all else must not be one: the second pretends to be later.
+/// are alike in all else must not be one.
 async fn seal_create(server: &Homeserver, draft: Draft, rules: &RoomVersionRules) -> Result<Pdu, CreateError> {
-    let mut created_ms = server.environment.clock.now_ms();
     loop {
         let position = draft::Position {
             prev_events: Vec::new(),
             auth_events: Vec::new(),
             depth: 1,
-            origin_server_ts: MilliSecondsSinceUnixEpoch(created_ms.try_into().unwrap_or_default()),
+            origin_server_ts: now(server),
         };
         let create = draft::seal(draft.clone(), position, &server.identity, rules).map_err(AppendError::from)?;
         if server.rooms.get(&create.room_id).await?.is_none() {
             return Ok(create);
         }
-        created_ms += 1;
     }
 }
 
@@ -173,8 +171,9 @@ fn random_room_id(server: &Homeserver) -> OwnedRoomId {
     preset::random_room_id(u128::from_le_bytes(random), server.server_name())
 }
 
+/// The time for a new event.
 pub(super) fn now(server: &Homeserver) -> MilliSecondsSinceUnixEpoch {
-    MilliSecondsSinceUnixEpoch(server.environment.clock.now_ms().try_into().unwrap_or_default())
+    server.event_times.next(server.environment.clock.now_ms())
 }
 
 /// A state event of `sender` with the given content.
