@@ -309,6 +309,7 @@ fn what_only_the_viewer_is_told_of_an_event() {
     let (server, alice, bob, room) = alice_and_bob();
     let since = next_batch(&server.sync(&bob, None, ""));
     let path = format!("/_matrix/client/v3/rooms/{}/send/m.room.message/my-txn", escaped(&room));
+    server.clock.advance(1_000);
     server.put(&path, &bob.token, json!({ "msgtype": "m.text", "body": "mine" })).ok();
     server.clock.advance(1_500);
     let event = |user: &TestUser| {

@@ -74,6 +74,11 @@ impl FaultyStore {
         self.plan.take().is_some_and(|(n, _)| self.commits.get() >= n)
     }
 
+    /// Whether a commit hangs.
+    pub fn is_hung(&self) -> bool {
+        self.hung.get()
+    }
+
     /// The mishap this commit meets with, if any.
     fn mishap(&self) -> Option<Mishap> {
         self.commits.set(self.commits.get() + 1);

@@ -47,6 +47,13 @@ pub enum Link {
     For(&'static str, Box<Link>),
 }
 
+/// One request that was sent over the network.
+#[derive(Clone, Debug)]
+pub struct Carried {
+    pub path: String,
+    pub body: Value,
+}
+
 enum Station {
     Homeserver { homeserver: Weak<Homeserver>, tasks: Rc<PoolTasks> },
     Peer(Rc<Peer>),
@@ -56,8 +63,7 @@ enum Station {
 struct State {
     stations: RefCell<BTreeMap<OwnedServerName, Station>>,
     links: RefCell<BTreeMap<(OwnedServerName, OwnedServerName), Link>>,
-    /// Every request since they were last taken, in words.
-    carried: RefCell<Vec<String>>,
+    carried: RefCell<Vec<Carried>>,
     seeds: Cell<u64>,
 }
 
@@ -170,7 +176,7 @@ impl Network {
     }
 
     /// Every request sent since the last call.
-    pub fn take_carried(&self) -> Vec<String> {
+    pub fn take_carried(&self) -> Vec<Carried> {
         self.state.carried.take()
     }
 
@@ -185,7 +191,10 @@ impl Network {
         request: http::Request<Bytes>,
     ) -> Result<http::Response<Bytes>, TransportError> {
         let path = request.uri().to_string();
-        self.state.carried.borrow_mut().push(format!("{from} -> {to} {} {path}", request.method()));
+        self.state
+            .carried
+            .borrow_mut()
+            .push(Carried { path: path.clone(), body: serde_json::from_slice(request.body()).unwrap_or_default() });
         let link = match self.link_of(&from, &to) {
             Link::For(part, link) if path.contains(part) => *link,
             Link::For(..) => Link::Up,

@@ -70,6 +70,11 @@ impl Peer {
         self.on(method, part, move |_| (status, body.clone()));
     }
 
+    /// Forgets every script.
+    pub fn unlearn(&self) {
+        self.scripts.borrow_mut().clear();
+    }
+
     /// Path and body of every request since the last call.
     pub fn take_heard(&self) -> Vec<(String, Value)> {
         self.heard.take()
@@ -161,6 +166,7 @@ pub fn object(json: Value) -> CanonicalJsonObject {
 /// A room as a peer knows it: enough to make the next event of it, rightly or wrongly.
 #[derive(Clone)]
 pub struct PeerRoom {
+    pub version: RoomVersionId,
     pub rules: RoomVersionRules,
     pub id: String,
     pub events: BTreeMap<OwnedEventId, Rc<Pdu>>,
@@ -177,20 +183,43 @@ impl PeerRoom {
         let named = rules.authorization.room_create_event_id_as_room_id;
         let id = if named { String::new() } else { format!("!room{}:{}", crate::talk::next_txn(), peer.name()) };
         let clock_ms = START_MS + crate::talk::next_txn();
-        let mut room =
-            Self { rules, id, events: BTreeMap::new(), state: BTreeMap::new(), heads: Vec::new(), depth: 0, clock_ms };
-        let mut content = json!({ "room_version": version });
-        if !room.rules.authorization.use_room_create_sender {
+        let mut room = Self {
+            version: version.clone(),
+            rules,
+            id,
+            events: BTreeMap::new(),
+            state: BTreeMap::new(),
+            heads: Vec::new(),
+            depth: 0,
+            clock_ms,
+        };
+        room.begin(peer, creator);
+        room
+    }
+
+    fn begin(&mut self, peer: &Peer, creator: &OwnedUserId) {
+        let rules = self.rules.authorization.clone();
+        let mut content = json!({ "room_version": self.version });
+        if !rules.use_room_create_sender {
             content["creator"] = json!(creator);
         }
-        let create = room.make(peer, creator, "m.room.create", Some(""), content);
-        room.id = create.room_id.to_string();
-        room.push(&create);
-        room.add(peer, creator, "m.room.member", Some(creator.as_str()), json!({ "membership": "join" }));
-        let users = if named { json!({}) } else { json!({ creator.as_str(): 100 }) };
-        room.add(peer, creator, "m.room.power_levels", Some(""), json!({ "users": users }));
-        room.add(peer, creator, "m.room.join_rules", Some(""), json!({ "join_rule": "public" }));
-        room.add(peer, creator, "m.room.history_visibility", Some(""), json!({ "history_visibility": "shared" }));
+        let create = self.make(peer, creator, "m.room.create", Some(""), content);
+        self.id = create.room_id.to_string();
+        self.push(&create);
+        let users = if rules.explicitly_privilege_room_creators { json!({}) } else { json!({ creator.as_str(): 100 }) };
+        let joined = json!({ "membership": "join" });
+        self.add(peer, creator, "m.room.member", Some(creator.as_str()), joined);
+        self.add(peer, creator, "m.room.power_levels", Some(""), json!({ "users": users }));
+        self.add(peer, creator, "m.room.join_rules", Some(""), json!({ "join_rule": "public" }));
+        self.add(peer, creator, "m.room.history_visibility", Some(""), json!({ "history_visibility": "shared" }));
+    }
+
+    /// The first events of a room like this one, under this one's id.
+    pub fn rebuilt(&self, peer: &Peer, creator: &OwnedUserId) -> Self {
+        let mut room = self.clone();
+        (room.heads, room.depth) = (Vec::new(), 0);
+        (room.events, room.state) = (BTreeMap::new(), BTreeMap::new());
+        room.begin(peer, creator);
         room
     }
 
@@ -221,6 +250,7 @@ impl PeerRoom {
     fn learn(room: &str, version: &RoomVersionId, answer: &Value, join: &Pdu) -> Self {
         let rules = room_version::rules(version).unwrap();
         let mut known = Self {
+            version: version.clone(),
             rules,
             id: room.to_owned(),
             events: BTreeMap::new(),
@@ -326,6 +356,14 @@ impl PeerRoom {
 
     pub fn say(&mut self, peer: &Peer, sender: &OwnedUserId, text: &str) -> Rc<Pdu> {
         self.add(peer, sender, "m.room.message", None, json!({ "msgtype": "m.text", "body": text }))
+    }
+
+    pub fn state_events(&self) -> Vec<Value> {
+        self.state.values().map(|id| value(&self.events[id])).collect()
+    }
+
+    pub fn auth_chain(&self) -> Vec<Value> {
+        self.events.values().filter(|event| event.state_key.is_some()).map(|event| value(event)).collect()
     }
 }
 

@@ -224,6 +224,16 @@ impl TestServer {
         self.pool.borrow_mut().run_until(future)
     }
 
+    /// Polls `future` this often at most, running other tasks a step at a time in between.
+    pub fn run_a_little<T>(&self, polls: usize, future: &mut (impl Future<Output = T> + Unpin)) {
+        for _ in 0..polls {
+            if future.now_or_never().is_some() {
+                return;
+            }
+            self.pool.borrow_mut().try_run_one();
+        }
+    }
+
     /// Registers a user without a password.
     pub fn register(&self, username: &str) -> TestUser {
         self.register_as(json!({ "username": username }))
