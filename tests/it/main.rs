@@ -39,5 +39,6 @@ mod rooms_redactions;
 mod spec_coverage;
 mod storage_failures;
 mod storage_stories;
+mod store_reads;
 mod sync_model;
 mod sync_race;

@@ -1,4 +1,5 @@
 //! Appending to a room: working copies of what is live, one batch, one commit, then adoption. Under the room's lock.
+mod foretold;
 mod members;
 mod redactions;
 
@@ -12,12 +13,13 @@ use std::{
 
 use futures::lock::MutexGuard;
 use ruma::{
-    EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId,
+    EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomVersionId,
     events::{StateEventType, TimelineEventType, room::member::MembershipState},
     room_version_rules::RoomVersionRules,
 };
 use thiserror::Error;
 
+use self::foretold::Foretold;
 use super::{Live, Room, joined_servers};
 use crate::{
     domain::{
@@ -34,9 +36,7 @@ use crate::{
     },
     homeserver::{Homeserver, events::StoredEvent, positions::Position, states::State, unread},
     ports::{Batch, Durability, StoreError},
-    storage::tables::{
-        EventHeader, GapRow, Gaps, Outbox, OutboxRow, RoomRow, Rooms as RoomsTable, StoredVerdict, Timeline,
-    },
+    storage::tables::{EventHeader, Outbox, OutboxRow, RoomRow, Rooms as RoomsTable, StoredVerdict, Timeline},
 };
 
 /// Rounds of loading what a pure rule asked for. Each round follows auth chains one step further at least.
@@ -87,14 +87,13 @@ pub struct Append<'a> {
     pub live: Live,
     pub batch: Batch,
     fresh: BTreeMap<OwnedEventId, Rc<StoredEvent>>,
+    /// Events the store was asked for and does not have. Under the room's lock that stays so but for what is `fresh`.
+    absent: RefCell<BTreeSet<OwnedEventId>>,
     positions: Vec<Position>,
     /// How many outbox rows were added for each server.
     queued: BTreeMap<OwnedServerName, usize>,
     timeline_grew: Vec<Rc<StoredEvent>>,
-    /// Gaps noted in this append.
-    gaps: BTreeSet<OwnedEventId>,
-    /// Redactions of this append whose targets are still to come, by target and redactor.
-    redactions_waiting: BTreeMap<(OwnedEventId, OwnedUserId), OwnedEventId>,
+    foretold: Foretold,
     /// What becomes unread or read with the commit.
     pub(in crate::homeserver) unread: Vec<unread::Change>,
 }
@@ -144,11 +143,11 @@ impl<'a> Append<'a> {
             live,
             batch: Batch::default(),
             fresh: BTreeMap::new(),
+            absent: RefCell::default(),
             positions: Vec::new(),
             queued: BTreeMap::new(),
             timeline_grew: Vec::new(),
-            gaps: BTreeSet::new(),
-            redactions_waiting: BTreeMap::new(),
+            foretold: Foretold::default(),
             unread: Vec::new(),
         }
     }
@@ -159,19 +158,18 @@ impl<'a> Append<'a> {
     }
 
     pub async fn events(&self, ids: &[OwnedEventId]) -> Result<Vec<Option<Rc<StoredEvent>>>, StoreError> {
-        let mut found = self.server.rooms.events.get_many(ids).await?;
-        for (id, found) in ids.iter().zip(&mut found) {
-            if let Some(fresh) = self.fresh.get(id) {
-                *found = Some(fresh.clone());
+        let is_absent = |id: &OwnedEventId| self.absent.borrow().contains(id);
+        let to_read: Vec<_> =
+            ids.iter().filter(|id| !self.fresh.contains_key(*id) && !is_absent(id)).cloned().collect();
+        let mut read = BTreeMap::new();
+        for (id, event) in to_read.iter().zip(self.server.rooms.events.get_many(&to_read).await?) {
+            // An event of another room does not exist for this one.
+            match event.filter(|event| event.header.room == self.room.num) {
+                Some(event) => drop(read.insert(id, event)),
+                None => drop(self.absent.borrow_mut().insert(id.clone())),
             }
         }
-        // An event of another room does not exist for this one.
-        for found in &mut found {
-            if found.as_ref().is_some_and(|event| event.header.room != self.room.num) {
-                *found = None;
-            }
-        }
-        Ok(found)
+        Ok(ids.iter().map(|id| self.fresh.get(id).or_else(|| read.get(id)).cloned()).collect())
     }
 
     /// Drafts, signs, judges and appends an event of a local user at the end of the room.
@@ -201,6 +199,7 @@ impl<'a> Append<'a> {
         client_txn: Option<(OwnedDeviceId, String)>,
     ) -> Result<Rc<Pdu>, AppendError> {
         let state_before = self.live.state.clone();
+        self.note_new(pdu.event_id.clone());
         self.place(pdu, state_before, Verdict::Accepted, Placement::Live, Audience::Room { except: None }, client_txn)
             .await
     }
@@ -543,21 +542,6 @@ impl<'a> Append<'a> {
         self.batch.put::<Outbox>(&(server.clone(), position), &OutboxRow::Invite(event_id));
         *self.queued.entry(server.clone()).or_default() += 1;
         Ok(())
-    }
-
-    /// Notes which of the events it follows are not in the timeline, and that it fills such a gap itself: whether it does.
-    async fn note_gaps(&mut self, pdu: &Rc<Pdu>, order: i64) -> Result<bool, StoreError> {
-        let prevs = self.events(&pdu.prev_events).await?;
-        for (id, prev) in pdu.prev_events.iter().zip(prevs) {
-            if prev.is_none_or(|prev| prev.is_outlier()) {
-                self.batch.put::<Gaps>(&(self.room.num, id.clone()), &GapRow { order });
-                self.gaps.insert(id.clone());
-            }
-        }
-        let key = (self.room.num, pdu.event_id.clone());
-        let filled = self.gaps.remove(&pdu.event_id) || self.server.database.get::<Gaps>(&key).await?.is_some();
-        self.batch.delete::<Gaps>(&key);
-        Ok(filled)
     }
 
     async fn resolve(&mut self, states: &[State]) -> Result<State, AppendError> {

@@ -192,6 +192,8 @@ async fn append_all(
         let mut append = Append::begin(server, room).await;
         let is_stranger = via != server.server_name() && !room.has_joined_server(via);
         ancestry.add_outliers(&mut append).await?;
+        let ids: Vec<_> = slice.iter().map(|pdu| pdu.event_id.clone()).collect();
+        append.foresee(&ids).await?;
         let mut slice_outcomes = Outcomes::new();
         let mut staging = Staging { batch: Batch::default(), count: &mut staged, is_stranger };
         let mut accepted = false;

@@ -1,5 +1,5 @@
 //! Redactions: what they take away is gone from the store, whichever of the two events comes first.
-use std::{collections::BTreeMap, rc::Rc};
+use std::rc::Rc;
 
 use ruma::{
     EventId, OwnedEventId, UserId,
@@ -10,13 +10,13 @@ use super::{Append, AppendError};
 use crate::{
     domain::{event::Pdu, room::power},
     homeserver::{events::StoredEvent, unread},
-    storage::tables::{EventHeader, PendingRedactions},
+    storage::tables::EventHeader,
 };
 
 impl Append<'_> {
     /// Applies `pdu` if it redacts something we have, and any redaction of `pdu` that came before it.
     pub(super) async fn apply_redactions(&mut self, pdu: &Rc<Pdu>) -> Result<(), AppendError> {
-        for redaction in self.take_waiting_redactions(&pdu.event_id).await? {
+        for redaction in self.take_redactions_of(&pdu.event_id).await? {
             if let (Some(redaction), Some(target)) = (self.event(&redaction).await?, self.event(&pdu.event_id).await?) {
                 self.redact(&redaction.pdu, &target).await?;
             }
@@ -27,26 +27,10 @@ impl Append<'_> {
         match self.event(&redacts).await? {
             Some(target) => self.redact(pdu, &target).await,
             None => {
-                let key = (self.room.id.clone(), redacts, pdu.sender.clone());
-                self.batch.put::<PendingRedactions>(&key, &pdu.event_id);
-                self.redactions_waiting.insert((key.1, key.2), pdu.event_id.clone());
+                self.keep_redaction(redacts, pdu);
                 Ok(())
             }
         }
-    }
-
-    /// The redactions of `target` that came before it: they wait no longer.
-    async fn take_waiting_redactions(&mut self, target: &OwnedEventId) -> Result<Vec<OwnedEventId>, AppendError> {
-        let prefix = (self.room.id.clone(), target.clone());
-        let stored = self.server.database.scan_all::<PendingRedactions, _>(&prefix).await?;
-        let mut waiting: BTreeMap<_, _> =
-            stored.into_iter().map(|((_, _, user), redaction)| (user, redaction)).collect();
-        let fresh = self.redactions_waiting.extract_if(.., |(id, _), _| id == target);
-        waiting.extend(fresh.map(|((_, user), redaction)| (user, redaction)));
-        for user in waiting.keys() {
-            self.batch.delete::<PendingRedactions>(&(self.room.id.clone(), target.clone(), user.clone()));
-        }
-        Ok(waiting.into_values().collect())
     }
 
     async fn redact(&mut self, redaction: &Rc<Pdu>, target: &StoredEvent) -> Result<(), AppendError> {
