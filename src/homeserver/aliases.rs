@@ -31,6 +31,8 @@ pub enum AliasError {
     NotInRoom,
     #[error("{0} is no alias of this room")]
     Bad(String),
+    #[error("{0} is no alias")]
+    Malformed(String),
     #[error("only who made an alias, or who may set the room's aliases, may delete it")]
     Forbidden,
 }
@@ -107,7 +109,7 @@ pub async fn check_canonical(
     let alternatives = content.get("alt_aliases").and_then(|list| list.as_array()).into_iter().flatten();
     let named = content.get("alias").into_iter().chain(alternatives).filter_map(|alias| alias.as_str());
     for named in named.filter(|named| !named.is_empty()) {
-        let alias = RoomAliasId::parse(named).map_err(|_| AliasError::Bad(named.to_owned()))?;
+        let alias = RoomAliasId::parse(named).map_err(|_| AliasError::Malformed(named.to_owned()))?;
         // What other servers' aliases point to is theirs to say, and they may be away.
         if alias.server_name() == server.server_name() {
             let row = server.database.get::<Aliases>(&alias).await?;

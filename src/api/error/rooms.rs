@@ -22,6 +22,9 @@ use crate::{
     },
 };
 
+/// What a peer says that does not know a room's version.
+const INCOMPATIBLE_ROOM_VERSION: &str = "M_INCOMPATIBLE_ROOM_VERSION";
+
 impl From<AppendError> for ApiError {
     fn from(error: AppendError) -> Self {
         match error {
@@ -130,6 +133,9 @@ impl From<PeerError> for ApiError {
         match error {
             PeerError::Refused { status: 403, .. } => Self::forbidden(message),
             PeerError::Refused { status: 404, .. } => Self::not_found(message),
+            PeerError::Refused { errcode, .. } if errcode == INCOMPATIBLE_ROOM_VERSION => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorKind::UnsupportedRoomVersion, message)
+            }
             PeerError::Refused { .. } | PeerError::Transport(_) | PeerError::Malformed { .. } => bad_gateway(message),
             PeerError::Unsendable(reason) => Self::internal(&reason),
         }
@@ -199,7 +205,7 @@ impl From<AliasError> for ApiError {
         let message = error.to_string();
         match error {
             AliasError::Store(error) => error.into(),
-            AliasError::Foreign(_) => Self::invalid_param(message),
+            AliasError::Foreign(_) | AliasError::Malformed(_) => Self::invalid_param(message),
             AliasError::Taken(_) => Self::new(StatusCode::CONFLICT, ErrorKind::Unknown, message),
             AliasError::NotFound => Self::not_found(message),
             AliasError::NotInRoom | AliasError::Forbidden => Self::forbidden(message),

@@ -3,15 +3,13 @@ use std::rc::Rc;
 
 use ruma::{
     CanonicalJsonObject, OwnedRoomId, OwnedUserId, RoomId, UserId,
-    events::{StateEventType, room::member::MembershipState},
+    events::{TimelineEventType, room::member::MembershipState},
 };
 use thiserror::Error;
 
 use super::{
-    append::{Append, AppendError},
-    create::state_draft,
     join::JoinError,
-    send::{SendError, resident_room},
+    send::{Message, SendError, resident_room, send},
 };
 use crate::{
     homeserver::Homeserver,
@@ -32,12 +30,6 @@ pub enum MembershipError {
     NotFound,
     #[error("leave the room before forgetting it")]
     StillIn,
-}
-
-impl From<AppendError> for MembershipError {
-    fn from(error: AppendError) -> Self {
-        Self::Send(error.into())
-    }
 }
 
 /// What one user may do to another's membership.
@@ -62,16 +54,13 @@ pub async fn sanction(
         Sanction::Kick => {
             matches!(current, Some(MembershipState::Join | MembershipState::Invite | MembershipState::Knock))
         }
-        Sanction::Ban => current != Some(MembershipState::Ban),
+        Sanction::Ban => true,
         Sanction::Unban => current == Some(MembershipState::Ban),
     };
     if !fits {
         let state = current.map_or_else(|| "not in the room".to_owned(), |current| format!("in state {current}"));
-        return match sanction {
-            Sanction::Ban => Ok(()),
-            Sanction::Kick => Err(MembershipError::Forbidden(format!("cannot kick {target}, who is {state}"))),
-            Sanction::Unban => Err(MembershipError::Forbidden(format!("cannot unban {target}, who is {state}"))),
-        };
+        let action = if sanction == Sanction::Kick { "kick" } else { "unban" };
+        return Err(MembershipError::Forbidden(format!("cannot {action} {target}, who is {state}")));
     }
     let membership = if sanction == Sanction::Ban { MembershipState::Ban } else { MembershipState::Leave };
     set_membership(server, &room.id, sender, target, member_content(membership, reason)).await
@@ -155,10 +144,15 @@ pub(super) async fn set_membership(
     target: &UserId,
     content: CanonicalJsonObject,
 ) -> Result<(), MembershipError> {
-    let room = resident_room(server, room_id).await?;
-    let mut append = Append::begin(server, &room).await;
-    append.draft(state_draft(room_id, sender, StateEventType::RoomMember, target.to_string(), content), None).await?;
-    Ok(append.commit().await?)
+    let message = Message {
+        sender: sender.clone(),
+        kind: TimelineEventType::RoomMember,
+        state_key: Some(target.to_string()),
+        content,
+        redacts: None,
+    };
+    send(server, room_id, message, None).await?;
+    Ok(())
 }
 
 /// Declines an invite to a room we have no part in: through the inviter's server if it answers, here in any case.
