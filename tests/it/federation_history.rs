@@ -117,6 +117,24 @@ fn events_between_two_points_are_told_oldest_first_and_no_more_than_asked_for() 
 }
 
 #[test]
+fn an_event_is_told_as_it_was_signed() {
+    let scene = Scene::new();
+    let said = scene.server.say(&scene.alice, &scene.room, "to the letter");
+    let ask = |event: &str| {
+        scene.peer.ask(&scene.server, "GET", &format!("/_matrix/federation/v1/event/{event}"), Value::Null)
+    };
+    let answer = ask(&said).ok();
+    assert_eq!(answer["origin"], json!(scene.server.server_name()));
+    assert!(answer["origin_server_ts"].is_u64());
+    let [event] = &answer["pdus"].as_array().unwrap()[..] else { panic!("one event: {answer}") };
+    assert_eq!(scene.known.parse(event).event_id.as_str(), said);
+    assert_eq!((&event["content"]["body"], event.get("event_id")), (&json!("to the letter"), None));
+    assert!(event["signatures"].get(scene.server.server_name().as_str()).is_some());
+    ask("$nothing").is_error(404, "M_NOT_FOUND");
+    ask("nonsense").is_error(400, "M_INVALID_PARAM");
+}
+
+#[test]
 fn backfill_is_told_newest_first_and_no_more_than_asked_for() {
     let scene = Scene::new();
     let said = say_many(&scene.server, &scene.alice, &scene.room, 120);

@@ -252,3 +252,16 @@ fn an_invited_server_that_answers_wrongly_is_not_let_in() {
     server.act(&alice, &room, "invite", dan.as_str()).ok();
     assert_eq!(server.membership(&room, dan.as_str()).as_deref(), Some("invite"));
 }
+
+#[test]
+fn a_server_that_does_not_know_the_rooms_version_is_not_invited() {
+    let network = Network::new();
+    let (server, peer) = (network.server(), network.peer());
+    let alice = server.register("alice");
+    let room = server.create_room(&alice, json!({ "preset": "private_chat" }));
+    let refusal = json!({ "errcode": "M_INCOMPATIBLE_ROOM_VERSION", "error": "no", "room_version": "12" });
+    peer.says("PUT", "/invite/", 400, refusal);
+    let eve = peer.user("eve");
+    server.act(&alice, &room, "invite", eve.as_str()).is_error(400, "M_UNSUPPORTED_ROOM_VERSION");
+    assert_eq!(server.membership(&room, eve.as_str()), None);
+}

@@ -7,14 +7,17 @@ mod talk;
 
 mod api_faults;
 mod client_account;
+mod client_alias;
 mod client_config;
 mod client_device;
 mod client_discovery;
 mod client_filter;
+mod client_membership;
 mod client_message;
 mod client_profile;
 mod client_push;
 mod client_receipt;
+mod client_send;
 mod client_session;
 mod client_state;
 mod client_sync;

@@ -1,10 +1,8 @@
-//! `docs/spec-coverage.md` says what is served, by what, and what proves it: no more and no less than is true.
+//! `docs/spec-coverage.md` says what is served, by what, and what proves it: no more and no less than is true. The tests that
+//! `docs/security.md` names are there too.
 use std::{collections::BTreeSet, fs};
 
 use warren::api;
-
-/// What stands in place of a test where there is none.
-const NONE_YET: &str = "none yet";
 
 struct Row {
     /// Method, path and handler, as the document has them.
@@ -41,10 +39,26 @@ fn the_table_lists_what_is_routed() {
 
 #[test]
 fn the_tests_it_names_are_there() {
-    for row in rows().iter().filter(|row| row.test != NONE_YET) {
-        let (module, name) = row.test.split_once("::").expect("a test is module::name");
+    for row in rows() {
+        let named = row.test.split_once("::");
+        let (module, name) =
+            named.unwrap_or_else(|| panic!("{}: a test is module::name, not {}", row.operation, row.test));
         let path = format!("{}/tests/it/{module}.rs", env!("CARGO_MANIFEST_DIR"));
         let source = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        assert!(source.contains(&format!("fn {name}()")), "{} is not there", row.test);
+        assert!(source.contains(&format!("#[test]\nfn {name}()")), "{} is not there", row.test);
+    }
+}
+
+#[test]
+fn the_tests_that_hold_off_bad_input_are_there() {
+    let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md")).unwrap();
+    let named: Vec<(&str, &str)> =
+        document.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.rsplit_once("::")).collect();
+    assert!(named.len() > 20, "the tables name tests: {named:?}");
+    for (module, name) in named {
+        let path = if module.starts_with("p2p") { "src" } else { "tests/it" };
+        let path = format!("{}/{path}/{}.rs", env!("CARGO_MANIFEST_DIR"), module.replace("::", "/"));
+        let source = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(source.contains(&format!("#[test]\nfn {name}()")), "{module}::{name} is not there");
     }
 }
