@@ -6,6 +6,7 @@ mod host;
 mod host_error;
 pub mod indexeddb;
 pub mod logging;
+pub mod neighbours;
 mod offload;
 mod online;
 mod peer_transport;

@@ -1,6 +1,7 @@
 //! Tests that need a browser. Each runs in a worker of its own: a panic ends the worker, and with it only that test.
 #![cfg(target_arch = "wasm32")]
 mod addresses;
+mod neighbours;
 mod panics;
 mod storage;
 mod timers;
@@ -38,6 +39,12 @@ const TESTS: &[Test] = tests![
     storage::many_readers_and_writers_do_not_disturb_each_other,
     storage::a_full_disk_refuses_the_whole_batch,
     addresses::every_websocket_address_becomes_a_url_and_no_other,
+    neighbours::profiles_find_each_other_and_talk,
+    neighbours::a_reader_that_pauses_holds_no_more_than_a_window,
+    neighbours::only_profiles_of_this_browser_are_dialed,
+    neighbours::a_profile_that_starts_anew_is_found_anew_and_its_old_connections_end,
+    neighbours::what_other_scripts_say_disturbs_nobody,
+    neighbours::a_stopped_profile_is_gone_for_the_others,
     timers::sleeps_last_as_long_as_asked,
     panics::a_panic_is_told_before_the_trap,
 ];
