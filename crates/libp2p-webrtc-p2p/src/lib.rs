@@ -15,6 +15,7 @@ pub mod backend;
 mod behaviour;
 mod connection;
 pub mod credit;
+pub mod diagnosis;
 mod error;
 mod handler;
 mod negotiation;

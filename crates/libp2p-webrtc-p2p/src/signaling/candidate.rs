@@ -1,5 +1,5 @@
 //! ICE candidates as peers write them to each other.
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 /// Characters of one candidate's JSON. Browsers write about 250.
 pub const CANDIDATE_MAX_CHARS: usize = 4096;
@@ -105,6 +105,12 @@ impl Candidate {
             _ => Kind::Other,
         }
     }
+
+    /// The address at which a device is seen from outside, if it is that kind of candidate.
+    pub fn outside(&self) -> Option<IpAddr> {
+        let address = self.candidate.split(' ').nth(4)?;
+        if self.kind() == Kind::Reflexive { address.parse().ok() } else { None }
+    }
 }
 
 #[cfg(test)]
@@ -139,14 +145,17 @@ mod tests {
 
     #[test]
     fn kinds_are_told_apart() {
-        let kind = |rest: &str| {
+        let candidate = |rest: &str| {
             let candidate = format!("candidate:1 1 udp 1 192.0.2.1 9 {rest}");
-            Candidate { candidate, sdp_mid: None, sdp_m_line_index: None, username_fragment: None }.kind()
+            Candidate { candidate, sdp_mid: None, sdp_m_line_index: None, username_fragment: None }
         };
+        let kind = |rest: &str| candidate(rest).kind();
         assert_eq!(kind("typ host"), Kind::Host);
         assert_eq!(kind("typ srflx raddr 0.0.0.0 rport 0"), Kind::Reflexive);
         assert_eq!(kind("typ prflx"), Kind::Reflexive);
         assert_eq!(kind("typ relay"), Kind::Relay);
         assert_eq!(kind("typ"), Kind::Other);
+        assert_eq!(candidate("typ srflx").outside(), "192.0.2.1".parse().ok());
+        assert_eq!(candidate("typ host").outside(), None);
     }
 }

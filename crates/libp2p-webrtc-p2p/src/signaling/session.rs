@@ -1,7 +1,10 @@
 //! One attempt at a direct connection, as rules: what the other side and the browser say goes in, what to do comes out.
 //!
 //! No I/O, no clock: the deadline is the caller's, and so is the choice between two attempts that cross.
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::IpAddr,
+};
 
 use thiserror::Error;
 
@@ -108,6 +111,10 @@ pub struct Tried {
     pub ours: BTreeMap<Kind, usize>,
     /// Candidates of theirs that were used, by kind.
     pub theirs: BTreeMap<Kind, usize>,
+    /// Where we are seen from outside.
+    pub our_outside: BTreeSet<IpAddr>,
+    /// Where they are.
+    pub their_outside: BTreeSet<IpAddr>,
     /// Candidates of theirs that could not be read, or were too many.
     pub skipped: usize,
 }
@@ -220,6 +227,7 @@ impl Session {
 
     fn add(&mut self, candidate: Candidate) {
         *self.tried.theirs.entry(candidate.kind()).or_default() += 1;
+        self.tried.their_outside.extend(candidate.outside());
         self.outputs.push_back(Output::AddCandidate(candidate));
     }
 
@@ -268,6 +276,7 @@ impl Session {
 
     fn send(&mut self, candidate: &Candidate) {
         *self.tried.ours.entry(candidate.kind()).or_default() += 1;
+        self.tried.our_outside.extend(candidate.outside());
         self.outputs.push_back(Output::Send(Message::Candidate(candidate.to_json())));
     }
 
