@@ -11,6 +11,7 @@ pub mod invite;
 pub mod join;
 pub mod membership;
 pub mod send;
+mod tail;
 
 use std::{
     cell::{Ref, RefCell},
@@ -25,6 +26,7 @@ use ruma::{
     events::room::member::MembershipState, room_version_rules::RoomVersionRules,
 };
 
+use self::tail::Tail;
 use super::{
     events::{Events, RulesByRoom},
     positions::Positions,
@@ -64,12 +66,24 @@ pub struct Room {
     pub rules: Rc<RoomVersionRules>,
     pub create_event: OwnedEventId,
     live: RefCell<Live>,
+    tail: RefCell<Tail>,
     lock: Mutex<()>,
 }
 
 impl Room {
     pub fn live(&self) -> Ref<'_, Live> {
         self.live.borrow()
+    }
+
+    /// Rows of the timeline with `after < order <= through`, as [`Tail::read`] has them in memory.
+    pub fn recent_rows(
+        &self,
+        after: i64,
+        through: i64,
+        direction: Direction,
+        limit: usize,
+    ) -> Option<Vec<(i64, OwnedEventId)>> {
+        self.tail.borrow().read(after, through, direction, limit)
     }
 
     /// Serializes appends. Never held while a peer is asked for anything.
@@ -188,13 +202,15 @@ impl Rooms {
             rules,
             create_event: row.create_event.clone(),
             live: RefCell::new(live),
+            tail: RefCell::new(Tail::beyond(0)),
             lock: Mutex::new(()),
         })
     }
 
-    /// Adopts what a commit has made durable.
-    fn adopt(&self, room: &Rc<Room>, row: RoomRow, live: Live) {
+    /// Adopts what a commit has made durable; `grown` is what the timeline has become longer by.
+    fn adopt(&self, room: &Rc<Room>, row: RoomRow, live: Live, grown: impl Iterator<Item = (i64, OwnedEventId)>) {
         room.live.replace(live);
+        grown.for_each(|(order, event_id)| room.tail.borrow_mut().push(order, event_id));
         self.rows.borrow_mut().insert(room.id.clone(), row);
         self.loaded.borrow_mut().insert(room.id.clone(), room.clone());
     }
@@ -219,6 +235,7 @@ impl Rooms {
             rules: rules_of(&row.version)?,
             version: row.version,
             create_event: row.create_event,
+            tail: RefCell::new(Tail::beyond(live.newest_order)),
             live: RefCell::new(live),
             lock: Mutex::new(()),
         })

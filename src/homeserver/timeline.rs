@@ -135,6 +135,9 @@ async fn scan(
     direction: Direction,
     limit: usize,
 ) -> Result<Vec<(i64, ruma::OwnedEventId)>, StoreError> {
+    if let Some(rows) = room.recent_rows(span.after, span.through, direction, limit) {
+        return Ok(rows);
+    }
     let start = (room.num, span.after.saturating_add(1));
     let end = (room.num, span.through.saturating_add(1));
     let rows = server.database.scan_range::<Timeline>(&start, &end, direction, limit).await?;

@@ -1,24 +1,46 @@
 //! How often the store is asked: in a browser every read is a round trip, so bulk work asks in bulk.
+use serde_json::json;
 use warren::domain::outbox::TRANSACTION_PDUS_MAX;
 
 use crate::{
     federation_network::Network,
     federation_peer::{PeerRoom, value},
     harness::TestServer,
+    talk::{escaped, sync_path},
 };
 
 /// For a whole transaction, not for each event in it.
 const TRANSACTION_READS_MAX: usize = 10;
 
 #[test]
-fn a_message_of_our_own_is_sent_with_one_read() {
+fn a_message_of_our_own_is_sent_and_told_without_a_read() {
     let server = TestServer::new();
     let alice = server.register("alice");
     let room = server.public_room(&alice);
     server.say(&alice, &room, "the first loads what stays loaded");
+    let since = server.sync(&alice, None, "")["next_batch"].as_str().unwrap().to_owned();
+    let waiting = server.start("GET", &sync_path(Some(&since), 30_000, ""), Some(&alice.token));
     let before = server.reads();
-    server.say(&alice, &room, "the second");
-    assert_eq!(server.reads() - before, 1, "whether its transaction was answered before");
+    let event_id = server.say(&alice, &room, "the second");
+    server.settle();
+    let told = waiting.take().expect("the message wakes the sync").ok();
+    assert_eq!(told["rooms"]["join"][&room]["timeline"]["events"][0]["event_id"], json!(event_id));
+    assert_eq!(server.reads() - before, 0);
+}
+
+#[test]
+fn a_transaction_of_before_the_start_is_known_again() {
+    let server = TestServer::new();
+    let alice = server.register("alice");
+    let room = server.public_room(&alice);
+    let send = |server: &TestServer, txn: &str| {
+        let path = format!("/_matrix/client/v3/rooms/{}/send/m.room.message/{txn}", escaped(&room));
+        server.put(&path, &alice.token, json!({ "msgtype": "m.text", "body": "once" })).ok()["event_id"].clone()
+    };
+    let first = send(&server, "first");
+    let server = TestServer::on(server.disk.clone());
+    assert_ne!(send(&server, "second"), first);
+    assert_eq!(send(&server, "first"), first);
 }
 
 #[test]

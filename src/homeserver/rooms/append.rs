@@ -354,7 +354,9 @@ impl<'a> Append<'a> {
         for event in std::mem::take(&mut self.fresh).into_values() {
             self.server.rooms.events.remember(event);
         }
-        self.server.rooms.adopt(&self.room, row, self.live.clone());
+        let grown = self.timeline_grew.iter();
+        let grown = grown.filter_map(|event| Some((event.header.order?, event.pdu.event_id.clone())));
+        self.server.rooms.adopt(&self.room, row, self.live.clone(), grown);
         self.server.unread.adopt(&self.room.id, std::mem::take(&mut self.unread));
         self.positions.clear();
         self.server.notifier.notify();
