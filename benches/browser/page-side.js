@@ -5,7 +5,9 @@
   const COMMIT_BYTES = 1_024;
   const waiting = new Map();
   const syncs = new Set();
-  let hostWorker;
+  let begin;
+  /** The page's host worker, once the page has told it what to run: it passes over what comes before. */
+  let hostWorker = new Promise((resolve) => (begin = resolve));
   let database;
   let echoing;
 
@@ -30,7 +32,6 @@
   globalThis.Worker = class extends Worker {
     constructor(...args) {
       super(...args);
-      hostWorker = this;
       this.addEventListener("message", ({ data }) => received(data));
     }
 
@@ -38,6 +39,9 @@
       const { type, request } = message;
       if (type === "request" && request.url.startsWith(`${CLIENT}/sync`)) syncs.add(request.id);
       super.postMessage(message, ...rest);
+      if (type !== "begin") return;
+      begin(this);
+      hostWorker = Promise.resolve(this);
     }
   };
 
@@ -56,7 +60,7 @@
     if (token) headers.push(["authorization", `Bearer ${token}`]);
     const answered = new Promise((resolve) => waiting.set(id, resolve));
     const bytes = body && new TextEncoder().encode(JSON.stringify(body));
-    hostWorker.postMessage({ type: "request", request: { id, method, url, headers, body: bytes } });
+    (await hostWorker).postMessage({ type: "request", request: { id, method, url, headers, body: bytes } });
     const answer = await answered;
     const text = new TextDecoder().decode(answer.body);
     if (answer.status !== 200) throw new Error(`${method} ${url}: ${answer.status} ${text}`);
