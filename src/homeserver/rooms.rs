@@ -127,7 +127,6 @@ pub struct Rooms {
     rules: RulesByRoom,
     rows: RefCell<BTreeMap<OwnedRoomId, RoomRow>>,
     loaded: RefCell<BTreeMap<OwnedRoomId, Rc<Room>>>,
-    loading: Mutex<()>,
     pub states: States,
     pub events: Events,
 }
@@ -147,7 +146,6 @@ impl Rooms {
             rules,
             rows: RefCell::new(rows),
             loaded: RefCell::default(),
-            loading: Mutex::new(()),
         })
     }
 
@@ -165,12 +163,13 @@ impl Rooms {
         if let Some(room) = self.loaded.borrow().get(room_id) {
             return Ok(Some(room.clone()));
         }
-        let _loading = self.loading.lock().await;
+        let Some(row) = self.rows.borrow().get(room_id).cloned() else { return Ok(None) };
+        let read = self.load(room_id.to_owned(), row).await;
+        // Whoever was first holds the room's lock for all; what was read meanwhile may be half of before and half of after.
         if let Some(room) = self.loaded.borrow().get(room_id) {
             return Ok(Some(room.clone()));
         }
-        let Some(row) = self.rows.borrow().get(room_id).cloned() else { return Ok(None) };
-        let room = Rc::new(self.load(room_id.to_owned(), row).await?);
+        let room = Rc::new(read?);
         self.loaded.borrow_mut().insert(room_id.to_owned(), room.clone());
         Ok(Some(room))
     }
@@ -216,18 +215,22 @@ impl Rooms {
     }
 
     async fn load(&self, id: OwnedRoomId, row: RoomRow) -> Result<Room, StoreError> {
-        let state = self.states.load(row.state).await?;
-        let members = self.database.scan_all::<RoomMembers, _>(&row.num).await?;
-        let members = members.into_iter().map(|((_, user), member)| (user, Rc::new(member))).collect();
         let edge = |direction| self.database.scan_prefix::<Timeline, _>(&row.num, direction, 1);
+        let (state, members, newest, oldest) = futures::try_join!(
+            self.states.load(row.state),
+            self.database.scan_all::<RoomMembers, _>(&row.num),
+            edge(Direction::Descending),
+            edge(Direction::Ascending),
+        )?;
+        let members = members.into_iter().map(|((_, user), member)| (user, Rc::new(member))).collect();
         let order = |rows: Vec<((u64, i64), OwnedEventId)>| rows.first().map_or(0, |((_, order), _)| *order);
         let live = Live {
             heads: row.heads.clone(),
             state,
             members,
             resident: row.resident,
-            newest_order: order(edge(Direction::Descending).await?),
-            oldest_order: order(edge(Direction::Ascending).await?),
+            newest_order: order(newest),
+            oldest_order: order(oldest),
         };
         Ok(Room {
             id,

@@ -313,7 +313,10 @@ impl<'a> Append<'a> {
     pub async fn admit(&self, pdu: &Pdu, state_before: &State) -> Result<Verdict, AppendError> {
         let cited = self.require(&pdu.auth_events).await?;
         let cited: Vec<Rc<Pdu>> = cited.iter().map(|event| event.pdu.clone()).collect();
-        self.with_events(|events| {
+        // What decides is nearly always what is cited and the create event: with them at hand the rules run once.
+        let create = self.event(&self.room.create_event).await?.map(|event| event.pdu.clone());
+        let at_hand = EventView::of(cited.iter().cloned().chain(create));
+        self.with_events_from(at_hand, |events| {
             let before = |kind: &StateEventType, key: &str| events.get(state_before.get(kind, key)?);
             let now = |kind: &StateEventType, key: &str| events.get(self.live.state.get(kind, key)?);
             admit::admit(pdu, &self.room.rules, &cited, &before, &now)
@@ -324,7 +327,15 @@ impl<'a> Append<'a> {
 
     /// Runs a pure rule that looks events up, loading what it asked for and running it again until it asks no more.
     pub async fn with_events<T>(&self, rule: impl Fn(&EventView) -> Result<T, AppendError>) -> Result<T, AppendError> {
-        let mut view = EventView::default();
+        self.with_events_from(EventView::default(), rule).await
+    }
+
+    /// As `with_events`, beginning with what is at hand.
+    async fn with_events_from<T>(
+        &self,
+        mut view: EventView,
+        rule: impl Fn(&EventView) -> Result<T, AppendError>,
+    ) -> Result<T, AppendError> {
         for _ in 0..LOAD_ROUNDS_MAX {
             let result = rule(&view);
             let wanted: Vec<OwnedEventId> = view.wanted.take().into_iter().collect();
@@ -596,6 +607,10 @@ pub struct EventView {
 }
 
 impl EventView {
+    fn of(events: impl Iterator<Item = Rc<Pdu>>) -> Self {
+        Self { events: events.map(|pdu| (pdu.event_id.clone(), pdu)).collect(), wanted: RefCell::default() }
+    }
+
     pub fn get(&self, event_id: &OwnedEventId) -> Option<Rc<Pdu>> {
         let found = self.events.get(event_id).cloned();
         if found.is_none() {
