@@ -10,6 +10,7 @@ function watch(worker, onProgress = () => {}) {
     worker.onmessage = async ({ data }) => {
       if (data.type === "ask") worker.postMessage({ type: "answer", id: data.id, value: await window.driver(data.what, data.argument) });
       else if (data.type === "progress") onProgress(data.number);
+      else if (data.type === "broker") new (await import("./rtc-broker.js")).RtcBroker(data.port);
       else resolve(data);
     };
   });
@@ -27,6 +28,17 @@ async function once(message, onProgress) {
 window.listTests = async () => (await once({ type: "tests" })).result;
 
 window.runTest = (name) => once({ type: "run", name });
+
+/** Likewise in a page of its own, which ends with it. */
+window.runInWindow = async (name) => {
+  const frame = document.createElement("iframe");
+  frame.src = "window.html";
+  document.body.append(frame);
+  await new Promise((resolve) => (frame.onload = resolve));
+  const ended = await frame.contentWindow.run(name);
+  frame.remove();
+  return ended;
+};
 
 /** Runs `name`, ends its worker a moment after `reports` reports of progress, and resolves with the last of them. */
 window.interrupt = (name, reports, afterMs) =>

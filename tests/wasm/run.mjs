@@ -5,7 +5,7 @@
 // WARREN_FIREFOX) and, for what two homeservers do, the built program (WARREN_PROGRAM).
 /* global window */
 import { spawnSync } from "node:child_process";
-import { createReadStream, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createReadStream, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import os from "node:os";
 import path from "node:path";
@@ -25,6 +25,7 @@ const TEST_MS = 60_000;
 const INTERRUPTIONS = 15;
 
 const FULL_DISK = "storage::a_full_disk_refuses_the_whole_batch";
+const IN_WINDOW = "webrtc_window::";
 const PANIC_ON_PURPOSE = "panics::a_panic_is_told_before_the_trap";
 
 /** The program as it was built last, for whatever reason; undefined if it was not. */
@@ -108,7 +109,8 @@ async function runAll(tests, report) {
 }
 
 async function runOne(page, name) {
-  const ended = await page.evaluate((test) => window.runTest(test), name);
+  const where = name.startsWith(IN_WINDOW) ? "runInWindow" : "runTest";
+  const ended = await page.evaluate((how, test) => window[how](test), where, name);
   if (name === PANIC_ON_PURPOSE) {
     if (ended.type !== "panicked" || !ended.message.includes("on purpose: told before the trap")) throw new Error(`ended with ${JSON.stringify(ended)}`);
   } else if (ended.type !== "done") throw new Error(ended.message);
@@ -143,13 +145,14 @@ function driver(page, origin, browser) {
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
 
 /** The page, its worker and the wasm on a port of their own. */
-function serve() {
+async function serve() {
+  const { default: esbuild } = await import("esbuild");
+  const { code: broker } = await esbuild.transform(readFileSync(path.join(ROOT, "www/host/rtc-broker.ts")), { loader: "ts" });
   const server = http.createServer((request, response) => {
     const { pathname } = new URL(request.url, "http://localhost");
-    if (pathname === "/") {
-      response.writeHead(200, { "content-type": "text/html" }).end('<!doctype html><script src="page.js"></script>');
-      return;
-    }
+    const script = { "/": "page.js", "/window.html": "window.js" }[pathname];
+    if (script) return response.writeHead(200, { "content-type": "text/html" }).end(`<!doctype html><body><script src="${script}"></script>`);
+    if (pathname === "/rtc-broker.js") return response.writeHead(200, { "content-type": "text/javascript" }).end(broker);
     const file = pathname.startsWith("/pkg/") ? path.join(PACKAGE, path.basename(pathname)) : path.join(HERE, path.basename(pathname));
     if (!existsSync(file)) response.writeHead(404).end();
     else createReadStream(file).pipe(response.writeHead(200, { "content-type": TYPES[path.extname(file)] ?? "text/plain" }));

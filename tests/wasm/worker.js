@@ -1,5 +1,5 @@
 // Runs one test of the wasm in a worker of its own, or a homeserver for the tests that need two.
-/* global postMessage, location */
+/* global postMessage, location, MessageChannel */
 let answers = new Map();
 let asked = 0;
 
@@ -9,6 +9,11 @@ globalThis.askDriver = (what, argument) => {
   const id = ++asked;
   postMessage({ type: "ask", id, what, argument });
   return new Promise((resolve) => answers.set(id, resolve));
+};
+globalThis.newBroker = () => {
+  const { port1, port2 } = new MessageChannel();
+  postMessage({ type: "broker", port: port2 }, [port2]);
+  return port1;
 };
 
 // For tests written here and not in Rust: whatever they call is awaited in turn.

@@ -30,6 +30,12 @@ pub trait RtcBackend: Send {
     fn connect(&mut self) -> Result<Box<dyn PeerConnection>, RtcError>;
 }
 
+impl RtcBackend for Box<dyn RtcBackend> {
+    fn connect(&mut self) -> Result<Box<dyn PeerConnection>, RtcError> {
+        (**self).connect()
+    }
+}
+
 /// One `RTCPeerConnection`. Dropped, it is closed.
 pub trait PeerConnection: Send {
     /// Creates the channel `init` and an offer, and sets it as the local description.

@@ -81,6 +81,7 @@ pub struct Behaviour {
     circuits: VecDeque<(PeerId, Multiaddr)>,
     listeners: Listeners,
     actions: VecDeque<ToSwarm<Event, Open>>,
+    peers_max: usize,
 }
 
 /// A peer with connections.
@@ -108,6 +109,7 @@ pub fn new(local: PeerId, backend: impl RtcBackend + 'static) -> (Transport, Beh
         circuits: VecDeque::new(),
         listeners: Listeners::default(),
         actions: VecDeque::new(),
+        peers_max: usize::MAX,
     };
     (Transport::new(local, request_sender, notice_receiver), behaviour)
 }
@@ -131,6 +133,23 @@ impl Behaviour {
         Some(options.addresses(vec![address::direct(peer)]).build())
     }
 
+    /// Bounds the peers that are connected directly or about to be; others' offers and our dials beyond are refused.
+    pub fn with_peers_max(mut self, max: usize) -> Self {
+        self.peers_max = max;
+        self
+    }
+
+    /// Whether one more peer would be one too many.
+    fn is_full(&self, peer: &PeerId) -> bool {
+        let counts = |other: &PeerId| other != peer;
+        let direct = self.peers.iter().filter(|(other, known)| known.direct > 0 && counts(other)).count();
+        let coming = self
+            .attempts
+            .keys()
+            .filter(|other| counts(other) && self.peers.get(other).is_none_or(|known| known.direct == 0));
+        direct + coming.count() >= self.peers_max
+    }
+
     /// Peers that are being connected to, or are connecting to us.
     pub fn attempts(&self) -> usize {
         self.attempts.len()
@@ -147,7 +166,7 @@ impl Behaviour {
     fn dialed(&mut self, Destination { peer, circuit }: Destination, answer: Answer) {
         let known = self.circuits.iter().position(|(known, _)| *known == peer);
         let known = known.and_then(|at| self.circuits.remove(at)).map(|(_, circuit)| circuit);
-        let full = self.attempts.len() >= ATTEMPTS_MAX;
+        let full = self.attempts.len() >= ATTEMPTS_MAX || self.is_full(&peer);
         let connected = self.peers.get(&peer).is_some_and(|peer| peer.direct > 0);
         match self.attempts.get_mut(&peer) {
             Some(attempt) if attempt.can_be_waited_for() && attempt.answers.len() < WAITING_MAX => {
@@ -258,6 +277,9 @@ impl Behaviour {
     fn may_answer(&mut self, peer: PeerId, connection: ConnectionId) -> Result<(), &'static str> {
         if self.listeners.is_empty() {
             return Err("nobody listens");
+        }
+        if self.is_full(&peer) {
+            return Err("there are enough direct peers");
         }
         let larger = self.local > peer;
         match self.attempts.get(&peer).map(|attempt| &attempt.stage) {

@@ -5,8 +5,14 @@ mod neighbours;
 mod panics;
 mod storage;
 mod timers;
+mod webrtc;
 
 use futures::future::LocalBoxFuture;
+use libp2p_webrtc_p2p::backend::{
+    RtcBackend,
+    browser::{BrokeredBackend, WindowBackend},
+    ice::IceConfiguration,
+};
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
@@ -18,6 +24,10 @@ extern "C" {
     /// Tells the page how far a test is that never ends by itself.
     #[wasm_bindgen(js_name = reportProgress)]
     fn report_progress(number: f64);
+
+    /// The worker's end of a channel to a new broker in the page.
+    #[wasm_bindgen(js_name = newBroker)]
+    fn new_broker() -> web_sys::MessagePort;
 }
 
 type Test = (&'static str, fn() -> LocalBoxFuture<'static, ()>);
@@ -52,16 +62,49 @@ const TESTS: &[Test] = tests![
 /// Parts of tests in which the driver ends workers at the wrong moment.
 const PARTS: &[Test] = tests![storage::write_generations_for_ever, storage::the_last_generation_is_whole,];
 
+macro_rules! direct_tests {
+    ($($test:ident,)*) => { &[$((stringify!($test), |make| Box::pin(webrtc::$test(make)))),*] };
+}
+
+type DirectTest = (&'static str, fn(webrtc::Make) -> LocalBoxFuture<'static, ()>);
+
+/// Each is run in a page that makes its peer connections itself, and in a worker whose page makes them.
+const DIRECT_TESTS: &[DirectTest] = direct_tests![
+    a_megabyte_goes_there_and_back,
+    a_hundred_dials_in_a_row_succeed,
+    dials_that_cross_end_in_one_connection,
+    the_end_of_a_connection_is_noticed_at_once,
+    a_reader_that_pauses_holds_one_window,
+];
+
+/// The driver knows by these where to run them.
+const IN_WINDOW: &str = "webrtc_window::";
+const BROKERED: &str = "webrtc_brokered::";
+
+fn in_window() -> Box<dyn RtcBackend> {
+    Box::new(WindowBackend::default())
+}
+
+fn brokered() -> Box<dyn RtcBackend> {
+    Box::new(BrokeredBackend::new(new_broker(), IceConfiguration::default()))
+}
+
 #[wasm_bindgen]
 pub fn tests() -> Vec<String> {
-    TESTS.iter().map(|(name, _)| (*name).to_owned()).collect()
+    let direct = [IN_WINDOW, BROKERED]
+        .into_iter()
+        .flat_map(|place| DIRECT_TESTS.iter().map(move |(name, _)| format!("{place}{name}")));
+    TESTS.iter().map(|(name, _)| (*name).to_owned()).chain(direct).collect()
 }
 
 /// Resolves when the test has passed; a failure is a panic.
 #[wasm_bindgen]
 pub async fn run(name: String) {
-    let found = TESTS.iter().chain(PARTS).find(|(known, _)| *known == name);
-    let (_, test) = found.unwrap_or_else(|| panic!("there is no test {name}"));
+    let named = |wanted: &str| DIRECT_TESTS.iter().find(|(known, _)| *known == wanted).map(|(_, test)| test);
+    let direct = [(IN_WINDOW, in_window as webrtc::Make), (BROKERED, brokered)];
+    let direct = direct.iter().find_map(|(place, make)| Some(named(name.strip_prefix(place)?)?(*make)));
+    let found = || TESTS.iter().chain(PARTS).find(|(known, _)| *known == name).map(|(_, test)| test());
+    let test = direct.or_else(found).unwrap_or_else(|| panic!("there is no test {name}"));
     warren_browser::logging::install("info");
-    test().await;
+    test.await;
 }
