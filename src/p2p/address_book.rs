@@ -63,9 +63,9 @@ impl RelayAddress {
     }
 }
 
-/// A transport address: no peer, no circuit in it.
+/// A transport address: no peer, no circuit in it, and no `/webrtc`, which needs somebody to introduce it.
 fn is_plain(address: &Multiaddr) -> bool {
-    !address.iter().any(|part| matches!(part, Protocol::P2p(_) | Protocol::P2pCircuit))
+    !address.iter().any(|part| matches!(part, Protocol::P2p(_) | Protocol::P2pCircuit | Protocol::WebRTC))
 }
 
 #[derive(Clone, Debug)]

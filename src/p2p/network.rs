@@ -2,6 +2,7 @@
 //!
 //! Made first, so that the core can be given its transport; run once there is a homeserver to answer peers.
 mod behaviour;
+mod direct;
 mod event_loop;
 mod reach;
 mod rejoin;
@@ -22,12 +23,13 @@ use futures::{
     channel::{mpsc, oneshot},
     future::{LocalBoxFuture, Shared},
 };
-use libp2p::{Multiaddr, PeerId, Stream, Swarm, identity::Keypair, swarm, swarm::ConnectionId};
+use libp2p::{Multiaddr, PeerId, Swarm, identity::Keypair, swarm, swarm::ConnectionId};
+use libp2p_webrtc_p2p::backend::RtcBackend;
 use ruma::OwnedServerName;
 
 use self::{behaviour::Behaviour, rejoin::Sought, serving::Serving};
 pub use self::{
-    behaviour::{BaseTransport, yamux_config},
+    behaviour::{BaseTransport, DIRECT_PEERS_MAX, yamux_config},
     serving::PeerHandler,
     status::{NetworkStatus, PeerStatus, RelayState, RelayStatus},
 };
@@ -35,7 +37,7 @@ use super::{
     address_book::{AddressBook, Provenance, RelayAddress},
     connections::Connections,
     lanes::Lanes,
-    streams::OpenError,
+    streams::{HttpStream, OpenError},
 };
 use crate::{
     domain::identity::Identity,
@@ -63,6 +65,8 @@ pub struct NetworkOptions {
     pub identity: Rc<Identity>,
     /// `<transport>/p2p/<relay>` each; what is none is ignored, and logged.
     pub relays: Vec<String>,
+    /// Makes peer connections, so that peers need no relay once they have been introduced by one.
+    pub rtc: Option<Box<dyn RtcBackend>>,
     pub clock: Rc<dyn Clock>,
     pub entropy: Rc<dyn Entropy>,
     pub tasks: Rc<dyn Tasks>,
@@ -91,6 +95,7 @@ struct Inner {
     reaching: RefCell<BTreeMap<PeerId, Reaching>>,
     /// Likewise to relays themselves. Apart, because reaching a peer waits for these and these wait for nothing.
     reaching_relays: RefCell<BTreeMap<PeerId, Reaching>>,
+    direct: RefCell<direct::Direct>,
     reservations: RefCell<Vec<RelayStatus>>,
     sought: RefCell<Sought>,
     /// Waits that end early when the device is online again.
@@ -109,10 +114,31 @@ struct Prepared {
 
 /// What only the owner of the swarm can do.
 enum Command {
-    Dial { peer: PeerId, addresses: Vec<Multiaddr>, answer: oneshot::Sender<Result<(), String>> },
-    OpenStream { peer: PeerId, connection: ConnectionId, answer: oneshot::Sender<Result<Stream, OpenError>> },
-    Reserve { circuit: Multiaddr, answer: oneshot::Sender<Result<Reserved, String>> },
+    Dial {
+        peer: PeerId,
+        addresses: Vec<Multiaddr>,
+        answer: oneshot::Sender<Result<(), String>>,
+    },
+    /// Makes a direct connection over the relayed one there is.
+    DialDirect {
+        peer: PeerId,
+        answer: oneshot::Sender<Result<(), String>>,
+    },
+    OpenStream {
+        peer: PeerId,
+        connection: ConnectionId,
+        answer: oneshot::Sender<Result<HttpStream, OpenError>>,
+    },
+    Reserve {
+        circuit: Multiaddr,
+        answer: oneshot::Sender<Result<Reserved, String>>,
+    },
     Close(ConnectionId),
+    /// Closes a connection that is still given up.
+    CloseRetired {
+        peer: PeerId,
+        connection: ConnectionId,
+    },
 }
 
 /// A reservation that is ready.
@@ -127,11 +153,12 @@ impl Network {
     /// `base` carries connections to relays and to peers with addresses of their own. `config` brings the executor.
     /// Nothing is dialed before `run`, and requests wait.
     pub fn new(options: NetworkOptions, base: BaseTransport, config: swarm::Config) -> Self {
-        let NetworkOptions { identity, relays, clock, entropy, tasks } = options;
+        let NetworkOptions { identity, relays, rtc, clock, entropy, tasks } = options;
         let keypair = Keypair::ed25519_from_bytes(identity.seed()).expect("any 32 bytes are an ed25519 secret");
         let local = keypair.public().to_peer_id();
-        let swarm = behaviour::build(&keypair, identity.server_name(), base, config);
+        let swarm = behaviour::build(&keypair, identity.server_name(), base, rtc, config);
         let (sender, receiver) = mpsc::unbounded();
+        let direct = direct::Direct::new(swarm.behaviour().direct.is_enabled());
         let relays = parse_relays(&relays);
         let reservations = relays.iter().map(RelayStatus::new).collect();
         let inner = Inner {
@@ -148,6 +175,7 @@ impl Network {
             lanes: RefCell::default(),
             reaching: RefCell::default(),
             reaching_relays: RefCell::default(),
+            direct: RefCell::new(direct),
             reservations: RefCell::new(reservations),
             sought: RefCell::default(),
             nudges: RefCell::default(),
@@ -218,10 +246,12 @@ impl Inner {
         }
     }
 
-    /// A connection ended, or is of no more use. Told again of the same one, it does nothing.
+    /// A connection ended, or is of no more use. Told again of the same one, it changes nothing.
     fn connection_gone(self: &Rc<Self>, peer: PeerId, connection: ConnectionId) {
         let was_last = self.connections.borrow_mut().closed(peer, connection);
         if !was_last {
+            direct::lost_one(self, peer);
+            self.tell(NetworkEvent::Changed);
             return;
         }
         let was_homeserver = self.homeservers.borrow_mut().remove(&peer).is_some();

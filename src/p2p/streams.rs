@@ -2,6 +2,9 @@
 //!
 //! libp2p-stream picks any connection of a peer, tells nobody which one an incoming stream came by, drops what comes
 //! too fast, and opens one stream at a time; between a relayed and a direct connection all of that matters.
+//!
+//! On a direct connection nothing holds a sender back whose receiver pauses, so there HTTP is spoken with credit where
+//! both sides know it; circuits have yamux's windows.
 use std::{
     collections::VecDeque,
     convert::Infallible,
@@ -9,21 +12,35 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::channel::oneshot;
+use futures::{
+    channel::oneshot,
+    future::{Either, Ready, ready},
+};
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol,
-    core::{Endpoint, transport::PortUse, upgrade::ReadyUpgrade},
+    core::{
+        Endpoint,
+        transport::PortUse,
+        upgrade::{InboundUpgrade, OutboundUpgrade, UpgradeInfo},
+    },
     swarm::{
         ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
         NotifyHandler, StreamUpgradeError, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
         handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
     },
 };
+use libp2p_webrtc_p2p::{
+    address::is_direct,
+    credit::{Credited, protocol_name},
+};
 use thiserror::Error;
 
 use super::http;
 
 const PROTOCOL: StreamProtocol = StreamProtocol::new(http::PROTOCOL);
+
+/// A stream for HTTP, with credit or without.
+pub type HttpStream = Either<Stream, Credited<Stream>>;
 
 /// Streams asked for and not yet begun to open, per connection. More are refused.
 const QUEUED_OPENS_MAX: usize = 64;
@@ -39,14 +56,14 @@ pub enum OpenError {
     Broken(String),
 }
 
-type Answer = oneshot::Sender<Result<Stream, OpenError>>;
+type Answer = oneshot::Sender<Result<HttpStream, OpenError>>;
 
 /// A peer opened a stream.
 #[derive(Debug)]
 pub struct Incoming {
     pub peer: PeerId,
     pub connection: ConnectionId,
-    pub stream: Stream,
+    pub stream: HttpStream,
 }
 
 #[derive(Default)]
@@ -71,20 +88,20 @@ impl NetworkBehaviour for Behaviour {
         _: ConnectionId,
         _: PeerId,
         _: &Multiaddr,
-        _: &Multiaddr,
+        remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::default())
+        Ok(Handler::new(is_direct(remote)))
     }
 
     fn handle_established_outbound_connection(
         &mut self,
         _: ConnectionId,
         _: PeerId,
-        _: &Multiaddr,
+        remote: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::default())
+        Ok(Handler::new(is_direct(remote)))
     }
 
     fn on_swarm_event(&mut self, _: FromSwarm) {}
@@ -115,24 +132,76 @@ impl fmt::Debug for Open {
 
 /// From a connection: the peer opened a stream.
 #[derive(Debug)]
-pub struct Accepted(Stream);
+pub struct Accepted(HttpStream);
 
-#[derive(Default)]
+/// What is spoken on a connection, best first.
+#[derive(Clone)]
+pub struct Protocols(Vec<(StreamProtocol, bool)>);
+
+impl Protocols {
+    fn new(with_credit: bool) -> Self {
+        let credited = StreamProtocol::try_from_owned(protocol_name(http::PROTOCOL));
+        let credited = credited.ok().filter(|_| with_credit).map(|name| (name, true));
+        Self(credited.into_iter().chain([(PROTOCOL, false)]).collect())
+    }
+
+    fn stream(&self, stream: Stream, spoken: &StreamProtocol) -> HttpStream {
+        let credited = self.0.iter().any(|(name, credited)| name == spoken && *credited);
+        if credited { Either::Right(Credited::new(stream)) } else { Either::Left(stream) }
+    }
+}
+
+impl UpgradeInfo for Protocols {
+    type Info = StreamProtocol;
+    type InfoIter = std::vec::IntoIter<StreamProtocol>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        self.0.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>().into_iter()
+    }
+}
+
+impl InboundUpgrade<Stream> for Protocols {
+    type Output = HttpStream;
+    type Error = Infallible;
+    type Future = Ready<Result<HttpStream, Infallible>>;
+
+    fn upgrade_inbound(self, stream: Stream, spoken: StreamProtocol) -> Self::Future {
+        ready(Ok(self.stream(stream, &spoken)))
+    }
+}
+
+impl OutboundUpgrade<Stream> for Protocols {
+    type Output = HttpStream;
+    type Error = Infallible;
+    type Future = Ready<Result<HttpStream, Infallible>>;
+
+    fn upgrade_outbound(self, stream: Stream, spoken: StreamProtocol) -> Self::Future {
+        ready(Ok(self.stream(stream, &spoken)))
+    }
+}
+
 pub struct Handler {
+    protocols: Protocols,
     opens: VecDeque<Answer>,
-    accepted: VecDeque<Stream>,
+    accepted: VecDeque<HttpStream>,
+}
+
+impl Handler {
+    fn new(with_credit: bool) -> Self {
+        Self { protocols: Protocols::new(with_credit), opens: VecDeque::new(), accepted: VecDeque::new() }
+    }
 }
 
 impl ConnectionHandler for Handler {
     type FromBehaviour = Open;
     type ToBehaviour = Accepted;
-    type InboundProtocol = ReadyUpgrade<StreamProtocol>;
-    type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundProtocol = Protocols;
+    type OutboundProtocol = Protocols;
     type InboundOpenInfo = ();
     type OutboundOpenInfo = Answer;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
-        SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ())
+        SubstreamProtocol::new(self.protocols.clone(), ())
     }
 
     fn poll(
@@ -144,7 +213,7 @@ impl ConnectionHandler for Handler {
             return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(Accepted(stream)));
         }
         if let Some(answer) = self.opens.pop_front() {
-            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), answer);
+            let protocol = SubstreamProtocol::new(self.protocols.clone(), answer);
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
         Poll::Pending

@@ -11,7 +11,7 @@ const isRoot = process.getuid?.() === 0;
 export class BrowserProcess {
   tabs = [];
 
-  /** @param {{ kind: string, name: string, newPage: () => Promise<any>, close: () => Promise<void>, raw: any }} driver */
+  /** @param {{ kind: string, name: string, profileDir: string, newPage: () => Promise<any>, close: () => Promise<void>, raw: any }} driver */
   constructor(driver, origin) {
     Object.assign(this, driver);
     this.driver = driver;
@@ -36,7 +36,7 @@ export class BrowserProcess {
 export async function startBrowser(kind, options) {
   mkdirSync(options.profileDir, { recursive: true });
   const driver = kind === "chromium" ? await startChromium(options) : await startFirefox(options);
-  return new BrowserProcess({ kind, name: options.name, ...driver }, options.origin);
+  return new BrowserProcess({ kind, name: options.name, profileDir: options.profileDir, ...driver }, options.origin);
 }
 
 async function startChromium({ profileDir, chromiumArgs = [], withoutArgs = [], chromiumPreferences }) {

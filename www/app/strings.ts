@@ -302,8 +302,13 @@ export const strings = {
     noRelay: "No relay is set up, so other browsers cannot be reached. Everything here is saved.",
     connecting: "Connecting to the relay…",
     offline: "You are offline. Everything here is saved; messages go out when the connection returns.",
-    peers: (n: number) =>
-      n === 0 ? "Online, no peers connected" : n === 1 ? "1 peer connected" : `${n} peers connected`,
+    offlineButDirect: (n: number) =>
+      `The relay cannot be reached; ${n === 1 ? "1 peer is" : `${n} peers are`} still connected directly`,
+    peers: (n: number, direct: number) => {
+      if (n === 0) return "Online, no peers connected";
+      const connected = n === 1 ? "1 peer connected" : `${n} peers connected`;
+      return direct === 0 ? connected : direct === n ? `${connected} directly` : `${connected}, ${direct} directly`;
+    },
     nothingWaits: "all sent",
     waits: (n: number, names: string) => `${n === 1 ? "1 message waits" : `${n} messages wait`} for ${names}`,
     memory: {
@@ -335,7 +340,7 @@ export const strings = {
     storageKinds: { indexeddb: "kept in this browser", memory: "in memory only" },
     tabHosts: "runs your homeserver",
     tabUses: "uses the homeserver in another tab",
-    viaRelay: "through the relay",
+    paths: { direct: "directly", relay: "through the relay" },
     nobody: "nobody",
     nothing: "nothing",
     waitingRow: (n: number, when: string | undefined) =>

@@ -3,7 +3,7 @@ import { AnswerMemory } from "./answer-memory.ts";
 import { chooseMemory } from "./persistence.ts";
 import { isLongPoll, isNamed, unavailable } from "./wire.ts";
 import type { Host } from "warren-browser";
-import type { HostError, Hosting, PageConfig, StorageChoice, WireAnswer, WireRequest } from "../protocol/messages.ts";
+import type { HostError, HostStatus, Hosting, PageConfig, StorageChoice, WireAnswer, WireRequest } from "../protocol/messages.ts";
 
 /** What the wasm offers; a test puts something else in its place. */
 export type LoadHost = () => Promise<{ Host: Pick<typeof Host, "start"> }>;
@@ -11,6 +11,8 @@ export type LoadHost = () => Promise<{ Host: Pick<typeof Host, "start"> }>;
 export interface LocalHomeserverOptions {
   profile: string;
   config: PageConfig;
+  /** Where the page makes peer connections. */
+  rtc?: MessagePort;
   load: LoadHost;
   nowMs: () => number;
   isAlive: (client: string) => Promise<boolean>;
@@ -83,15 +85,16 @@ export class LocalHomeserver {
   }
 
   async #startOn(host: Pick<typeof Host, "start">, storage: StorageChoice): Promise<Running> {
-    const { profile, config } = this.options;
+    const { profile, config, rtc } = this.options;
     const database = `warren/${profile}`;
-    const { relays, serverNameSuffix } = config;
+    const { relays, iceServers, serverNameSuffix } = config;
     this.hosting = { ...this.hosting, storage };
     try {
-      return await host.start({ profile, database, storage: storage.kind, relays, serverNameSuffix }, (status) => {
+      const onStatus = (status: HostStatus) => {
         if (status.storage.error === "fenced") return this.options.onFenced();
         this.#tell({ ...this.hosting, status });
-      });
+      };
+      return await host.start({ profile, database, storage: storage.kind, relays, iceServers, serverNameSuffix }, onStatus, rtc);
     } catch (error) {
       const instead = storage.kind === "indexeddb" && hostError(error).code === "storage_unavailable" && (await chooseMemory());
       if (instead) return this.#startOn(host, instead);

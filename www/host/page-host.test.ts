@@ -22,6 +22,20 @@ afterEach(async () => {
   vi.useRealTimers();
 });
 
+class FakePeer {
+  static open = 0;
+  onicecandidate = null;
+  onconnectionstatechange = null;
+  ondatachannel = null;
+  sctp = null;
+  constructor() {
+    FakePeer.open += 1;
+  }
+  close(): void {
+    FakePeer.open -= 1;
+  }
+}
+
 class FakeWorker implements HostWorkerPort {
   heard: PageToWorker[] = [];
   terminated = false;
@@ -210,6 +224,19 @@ test("a page put away gives the profile up and says so; taken out it starts anew
     expect(page.heard).toEqual([{ type: "leaving", from: first?.type === "begin" ? first.worker : "" }]);
   });
   vi.useFakeTimers();
+});
+
+test("peer connections made for a worker end with it", async () => {
+  vi.stubGlobal("RTCPeerConnection", FakePeer);
+  const begin = page.worker.heard[0];
+  if (begin?.type !== "begin") throw new Error("the first word is another");
+  begin.rtc.postMessage({ type: "connect", connection: 1, configuration: {} });
+  vi.useRealTimers();
+  await vi.waitFor(() => expect(FakePeer.open).toBe(1));
+  vi.useFakeTimers();
+  page.host.putAway();
+  expect(FakePeer.open).toBe(0);
+  vi.unstubAllGlobals();
 });
 
 test("what the worker says reaches the view and whoever is meant", () => {

@@ -2,6 +2,7 @@
 import { electionChannelName, openBroadcast, type ElectionChannel } from "./channel.ts";
 import { PendingRequests, type Carrier } from "./pending-requests.ts";
 import { RestartPace } from "./restart-pace.ts";
+import { RtcBroker } from "./rtc-broker.ts";
 import { newId } from "./wire.ts";
 import type { ViewState } from "./view-state.ts";
 import type { Build, HostError, HostRole, Hosting, PageConfig, PageToWorker, WorkerToPage } from "../protocol/messages.ts";
@@ -21,7 +22,7 @@ const STOP_WAIT_MAX_MS = 2_000;
 
 /** What of a Worker is used; a test puts something else in its place. */
 export interface HostWorkerPort {
-  postMessage(message: PageToWorker): void;
+  postMessage(message: PageToWorker, transfer?: Transferable[]): void;
   terminate(): void;
   onmessage: ((event: MessageEvent<WorkerToPage>) => void) | null;
   onerror: ((event: ErrorEvent) => void) | null;
@@ -42,6 +43,8 @@ export interface PageHostOptions {
 interface Running {
   id: string;
   port: HostWorkerPort;
+  /** Makes this worker's peer connections; they end with it. */
+  rtc: RtcBroker;
   role: HostRole;
   term: number;
   startedMs: number;
@@ -108,7 +111,16 @@ export class PageHost {
 
   #start(): void {
     const { profile, build, config, createWorker } = this.options;
-    const running: Running = { id: newId(), port: createWorker(), role: "waiting", term: 0, started: false, startedMs: performance.now() };
+    const { port1, port2 } = new MessageChannel();
+    const running: Running = {
+      id: newId(),
+      port: createWorker(),
+      rtc: new RtcBroker(port1),
+      role: "waiting",
+      term: 0,
+      started: false,
+      startedMs: performance.now(),
+    };
     this.#running = running;
     running.port.onmessage = ({ data }) => {
       if (this.#running === running) this.#received(running, data);
@@ -117,7 +129,7 @@ export class PageHost {
       // Before its first word: the script could not be loaded. Later the worker reports for itself.
       if (this.#running === running && !running.watched) this.#faulted(event.message ?? "The worker could not be loaded.");
     };
-    running.port.postMessage({ type: "begin", worker: running.id, profile, build, config });
+    running.port.postMessage({ type: "begin", worker: running.id, profile, build, config, rtc: port2 }, [port2]);
     const carrier: Carrier = {
       send: (request) => running.port.postMessage({ type: "request", request }),
       cancel: (id) => running.port.postMessage({ type: "cancel", id }),
@@ -132,6 +144,7 @@ export class PageHost {
     if (!running) return;
     this.#running = undefined;
     running.port.terminate();
+    running.rtc.close();
     // It cannot say so itself any more.
     this.#channel.post({ type: "leaving", from: running.id });
     this.pending.disconnect();

@@ -54,6 +54,7 @@ beforeEach(() => {
   vi.stubGlobal("RTCPeerConnection", FakePeer);
   said = [];
   const port = {
+    close: () => undefined,
     onmessage: null as ((event: { data: ToBroker }) => void) | null,
     postMessage: (message: FromBroker, transfer: unknown[]) => said.push({ message, transfer }),
   };

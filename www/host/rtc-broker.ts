@@ -41,6 +41,7 @@ export class RtcBroker {
   /** Closes all connections. To be called when the page goes: what stays open keeps others waiting. */
   close(): void {
     this.#port.onmessage = null;
+    this.#port.close();
     for (const connection of [...this.#connections.keys()]) this.#close(connection);
   }
 

@@ -8,15 +8,18 @@ declare module "warren-browser" {
     database: string;
     storage: StorageKind;
     relays: string[];
+    /** Servers that help to find direct paths; none are asked but these. */
+    iceServers: RTCIceServer[];
     serverNameSuffix: string;
   }
 
   export class Host {
     /**
      * Opens storage, claims the fencing epoch, loads or makes the identity, starts swarm and homeserver.
-     * Rejects with `{ code, message }` (HostError).
+     * Rejects with `{ code, message }` (HostError). Without `rtc`, where a page makes peer connections, peers are
+     * reached by relays only.
      */
-    static start(config: HostConfig, onStatus: (status: HostStatus) => void): Promise<Host>;
+    static start(config: HostConfig, onStatus: (status: HostStatus) => void, rtc?: MessagePort): Promise<Host>;
     /** One Client-Server request; `url` is path and query. Rejects only after stop or a trap. */
     handle(
       method: string,

@@ -80,6 +80,7 @@ class HostWorker {
     const homeserver = new LocalHomeserver({
       profile: this.begin.profile,
       config: this.begin.config,
+      rtc: this.begin.rtc,
       nowMs: Date.now,
       load: loadWasm,
       isAlive: (client) => this.#server?.isAlive(client) ?? Promise.resolve(false),

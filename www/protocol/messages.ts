@@ -60,11 +60,14 @@ export interface HostStatus {
   relay: { state: "none" | "connecting" | "connected" | "offline"; address?: string; error?: string };
   /** Our own dialable multiaddrs, for links. */
   addresses: string[];
-  /** Live connections to other homeservers. */
-  peers: { serverName: string; path: "relay" }[];
+  /** Live connections to other homeservers, and what each goes by. */
+  peers: { serverName: string; path: PeerPath }[];
   /** Destinations for which something waits to be sent. */
   outbox: { destination: string; waiting: number; retryAtMs?: number; error?: string }[];
 }
+
+/** "direct": from browser to browser, with no need of a relay any more. */
+export type PeerPath = "direct" | "relay";
 
 export type StorageKind = "indexeddb" | "memory";
 
@@ -146,7 +149,8 @@ export interface Hosting {
 export type HostRole = "leader" | "follower" | "waiting";
 
 export type PageToWorker =
-  | { type: "begin"; worker: string; profile: string; build: Build; config: PageConfig }
+  /** At the other end of `rtc` the page makes peer connections (see rtc-broker.ts). */
+  | { type: "begin"; worker: string; profile: string; build: Build; config: PageConfig; rtc: MessagePort }
   | { type: "request"; request: WireRequest }
   | { type: "cancel"; id: string }
   | { type: "ping"; nonce: number }

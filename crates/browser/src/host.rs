@@ -6,9 +6,15 @@ use futures::{
     channel::oneshot,
     future::{Either, Shared, select},
 };
+use libp2p_webrtc_p2p::backend::{
+    RtcBackend,
+    browser::BrokeredBackend,
+    ice::{self, IceConfiguration},
+};
 use serde::Deserialize;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
+use web_sys::MessagePort;
 
 use crate::{
     clock::BrowserClock,
@@ -44,6 +50,9 @@ struct Config {
     #[serde(default)]
     relays: Vec<String>,
     server_name_suffix: String,
+    /// Servers that help to find direct paths, as an `RTCConfiguration` names them.
+    #[serde(default)]
+    ice_servers: Vec<IceServer>,
     /// "error", "warn", "info", "debug" or "trace".
     #[serde(default = "default_log_level")]
     log_level: String,
@@ -51,6 +60,30 @@ struct Config {
 
 fn default_log_level() -> String {
     "info".to_owned()
+}
+
+/// `RTCIceServer`.
+#[derive(Debug, Deserialize)]
+struct IceServer {
+    urls: Urls,
+    username: Option<String>,
+    credential: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Urls {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Urls {
+    fn into_vec(self) -> Vec<String> {
+        match self {
+            Self::One(url) => vec![url],
+            Self::Many(urls) => urls,
+        }
+    }
 }
 
 /// One running homeserver. Dropping it without `stop` leaves it running.
@@ -69,12 +102,17 @@ pub struct Host {
 #[wasm_bindgen]
 impl Host {
     /// Opens storage, claims the fencing epoch, loads or makes the identity, starts swarm and homeserver. `on_status`
-    /// is called with a `HostStatus` now and whenever it changes. Rejects with `{ code, message }`.
-    pub async fn start(config: JsValue, on_status: js_sys::Function) -> Result<Host, JsValue> {
+    /// is called with a `HostStatus` now and whenever it changes. At the other end of `rtc` the page makes peer
+    /// connections; without it peers are reached by relays only. Rejects with `{ code, message }`.
+    pub async fn start(
+        config: JsValue,
+        on_status: js_sys::Function,
+        rtc: Option<MessagePort>,
+    ) -> Result<Host, JsValue> {
         let config: Config = parse(&config)?;
         logging::install(&config.log_level);
         tracing::info!(profile = config.profile, database = config.database, storage = ?config.storage, "starting");
-        Ok(Self::start_with(config, on_status).await?)
+        Ok(Self::start_with(config, on_status, rtc).await?)
     }
 
     /// One Client-Server request. `headers` is an array of pairs, `url` path and query. Resolves to
@@ -117,9 +155,13 @@ impl Host {
 }
 
 impl Host {
-    async fn start_with(config: Config, on_status: js_sys::Function) -> Result<Self, HostError> {
+    async fn start_with(
+        config: Config,
+        on_status: js_sys::Function,
+        rtc: Option<MessagePort>,
+    ) -> Result<Self, HostError> {
         let (store, database) = open_store(&config).await?;
-        let started = Self::start_on(store, database.clone(), config, on_status).await;
+        let started = Self::start_on(store, database.clone(), config, on_status, rtc).await;
         if let (Err(_), Some(database)) = (&started, database) {
             database.close();
         }
@@ -131,6 +173,7 @@ impl Host {
         database: Option<Rc<IndexedDb>>,
         config: Config,
         on_status: js_sys::Function,
+        rtc: Option<MessagePort>,
     ) -> Result<Self, HostError> {
         let entropy = Rc::new(BrowserEntropy);
         let clock = Rc::new(BrowserClock);
@@ -139,6 +182,7 @@ impl Host {
         let network = peer_transport::prepare(NetworkOptions {
             identity: identity.clone(),
             relays: config.relays,
+            rtc: rtc.map(|port| rtc_backend(port, config.ice_servers)),
             clock: clock.clone(),
             entropy: entropy.clone(),
             tasks: Rc::new(tasks.clone()),
@@ -174,6 +218,16 @@ impl Host {
         let online = RefCell::new(Some(OnlineListener::new(move || nudged.nudge())));
         Ok(Self { homeserver, network, tasks, status, database, stop, stopped, online })
     }
+}
+
+fn rtc_backend(port: MessagePort, servers: Vec<IceServer>) -> Box<dyn RtcBackend> {
+    let servers = servers.into_iter().map(|server| ice::IceServer {
+        urls: server.urls.into_vec(),
+        username: server.username,
+        credential: server.credential,
+    });
+    let configuration = IceConfiguration { servers: servers.collect(), relay_only: false };
+    Box::new(BrokeredBackend::new(port, configuration))
 }
 
 fn report_outbox(homeserver: &Rc<Homeserver>, status: &StatusReporter) {

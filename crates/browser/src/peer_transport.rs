@@ -78,7 +78,7 @@ fn relay(relays: &[network::RelayStatus]) -> RelayStatus {
 
 fn path(path: Path) -> PathKind {
     match path {
-        // Nothing but relays can be dialed directly from a tab yet, and servers on their relay's own address.
-        Path::Relay | Path::Direct => PathKind::Relay,
+        Path::Relay => PathKind::Relay,
+        Path::Direct | Path::Address => PathKind::Direct,
     }
 }

@@ -80,7 +80,10 @@ pub struct PeerStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PathKind {
+    /// Through a relay, within its limits.
     Relay,
+    /// From browser to browser.
+    Direct,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -6,15 +6,17 @@ use libp2p::{
     connection_limits::ConnectionLimits,
     core::{
         muxing::StreamMuxerBox,
-        transport::{Boxed, timeout::TransportTimeout},
+        transport::{Boxed, OptionalTransport, timeout::TransportTimeout},
         upgrade::Version,
     },
     identify,
     identity::Keypair,
+    multiaddr::Protocol,
     noise, ping, relay, swarm,
-    swarm::NetworkBehaviour,
+    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
     yamux,
 };
+use libp2p_webrtc_p2p::{self as webrtc, backend::RtcBackend};
 use ruma::ServerName;
 
 use crate::p2p::{peer_name, streams};
@@ -25,19 +27,24 @@ pub type BaseTransport = Boxed<(PeerId, StreamMuxerBox)>;
 /// Our protocol family, as identify wants one.
 const PROTOCOL_VERSION: &str = "/warren/1";
 
-/// From the dial to an authenticated connection, in seconds; likewise for one that comes in.
+/// Peers with a direct connection, which costs a browser more than a circuit does. Whatever is beyond stays on circuits.
+pub const DIRECT_PEERS_MAX: usize = 24;
+
+/// From the dial to an authenticated connection, in seconds; likewise for one that comes in. Direct connections bring
+/// their own deadlines, because being introduced comes first.
 const HANDSHAKE_S: u64 = 15;
 
 /// A connection without streams is closed after this, in seconds. Far below 24 days, the limit of browser timers.
 const IDLE_CONNECTION_S: u64 = 6 * 60 * 60;
 
-const PING_INTERVAL_S: u64 = 15;
-const PING_TIMEOUT_S: u64 = 20;
+const PING_INTERVAL_S: u64 = 5;
+const PING_TIMEOUT_S: u64 = 12;
 
-/// Connections of strangers in their handshake, and of everybody; more than 4 from one peer are refused.
+/// Connections of strangers in their handshake, and of everybody; more than 6 from one peer are refused: a circuit and a
+/// direct one, those they replace, and what crosses.
 const HANDSHAKES_MAX: u32 = 64;
 const INCOMING_CONNECTIONS_MAX: u32 = 512;
-const CONNECTIONS_PER_PEER_MAX: u32 = 4;
+const CONNECTIONS_PER_PEER_MAX: u32 = 6;
 
 /// Incoming streams of one connection that have not said their protocol yet.
 const NEGOTIATING_STREAMS_MAX: usize = 32;
@@ -50,16 +57,19 @@ const STREAMS_PER_CONNECTION_MAX: usize = 128;
 pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
     pub(super) relay: relay::client::Behaviour,
+    pub(super) direct: Toggle<webrtc::Behaviour>,
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
     pub(super) streams: streams::Behaviour,
 }
 
-/// A swarm that dials through `base` and, for circuit addresses, through relays.
+/// A swarm that dials through `base` and, for circuit addresses, through relays; and makes direct connections of relayed
+/// ones with `rtc`.
 pub(super) fn build(
     keypair: &Keypair,
     server_name: &ServerName,
     base: BaseTransport,
+    rtc: Option<Box<dyn RtcBackend>>,
     config: swarm::Config,
 ) -> Swarm<Behaviour> {
     let local = keypair.public().to_peer_id();
@@ -71,7 +81,15 @@ pub(super) fn build(
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     // Circuits first: some transports take any address that begins with one of theirs.
     let transport = circuits.or_transport(base).map(|either, _| either.into_inner());
-    let transport = TransportTimeout::new(transport, Duration::from_secs(HANDSHAKE_S)).boxed();
+    let transport = TransportTimeout::new(transport, Duration::from_secs(HANDSHAKE_S));
+    let (direct_transport, direct) = rtc.map(|rtc| webrtc::new(local, rtc)).unzip();
+    let direct_transport = direct_transport.map_or_else(OptionalTransport::none, OptionalTransport::some);
+    // In front of circuits, which take any address with a circuit in it.
+    let transport = direct_transport
+        .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)))
+        .or_transport(transport)
+        .map(|either, _| either.into_inner())
+        .boxed();
     let limits = ConnectionLimits::default()
         .with_max_pending_incoming(Some(HANDSHAKES_MAX))
         .with_max_established_incoming(Some(INCOMING_CONNECTIONS_MAX))
@@ -85,6 +103,7 @@ pub(super) fn build(
     let behaviour = Behaviour {
         limits: connection_limits::Behaviour::new(limits),
         relay,
+        direct: direct.map(|direct| direct.with_peers_max(DIRECT_PEERS_MAX)).into(),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
         streams: streams::Behaviour::default(),
@@ -92,7 +111,12 @@ pub(super) fn build(
     let config = config
         .with_idle_connection_timeout(Duration::from_secs(IDLE_CONNECTION_S))
         .with_max_negotiating_inbound_streams(NEGOTIATING_STREAMS_MAX);
-    Swarm::new(transport, behaviour, local, config)
+    let mut swarm = Swarm::new(transport, behaviour, local, config);
+    if swarm.behaviour().direct.is_enabled() {
+        let listening = swarm.listen_on(Protocol::WebRTC.into());
+        listening.expect("the transport for direct connections takes this address");
+    }
+    swarm
 }
 
 /// The multiplexer for connections of homeservers, whatever carries them.

@@ -15,18 +15,19 @@ use libp2p::{
         dial_opts::{DialOpts, PeerCondition},
     },
 };
+use libp2p_webrtc_p2p as webrtc;
 
 use super::{
     Command, Inner, NetworkEvent, Reserved,
     behaviour::{Behaviour, BehaviourEvent},
-    rejoin,
+    direct, rejoin,
     serving::Serving,
 };
 use crate::p2p::{
     address_book::Provenance,
     connections::Path,
     http, peer_name,
-    streams::{Incoming, OpenError},
+    streams::{HttpStream, Incoming, OpenError},
 };
 
 /// A connection that both sides give up is closed after this many milliseconds: what runs on it ends in peace.
@@ -73,7 +74,11 @@ enum Listener {
 impl EventLoop {
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Dial { peer, addresses, answer } => self.dial(peer, addresses, answer),
+            Command::Dial { peer, addresses, answer } => {
+                let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
+                self.dial(options, answer);
+            }
+            Command::DialDirect { peer, answer } => self.dial_direct(peer, answer),
             Command::OpenStream { peer, connection, answer } => self.open_stream(peer, connection, answer),
             Command::Reserve { circuit, answer } => match self.swarm.listen_on(circuit) {
                 Ok(listener) => {
@@ -85,12 +90,24 @@ impl EventLoop {
                 // It may have closed by itself.
                 self.swarm.close_connection(connection);
             }
+            Command::CloseRetired { peer, connection } => {
+                if self.inner.connections.borrow().is_retired(&peer, connection) {
+                    self.swarm.close_connection(connection);
+                }
+            }
         }
     }
 
-    fn dial(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, answer: oneshot::Sender<Result<(), String>>) {
-        // Whether a dial is wanted has been decided already; a crossing one is sorted out afterwards.
-        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
+    fn dial_direct(&mut self, peer: PeerId, answer: oneshot::Sender<Result<(), String>>) {
+        let direct = self.swarm.behaviour_mut().direct.as_mut();
+        match direct.and_then(|direct| direct.dial(&webrtc::address::direct(peer))) {
+            Some(options) => self.dial(options, answer),
+            None => drop(answer.send(Err("direct connections cannot be made here".to_owned()))),
+        }
+    }
+
+    /// Whether a dial is wanted has been decided already; a crossing one is sorted out afterwards.
+    fn dial(&mut self, options: DialOpts, answer: oneshot::Sender<Result<(), String>>) {
         let connection = options.connection_id();
         match self.swarm.dial(options) {
             Ok(()) => {
@@ -104,7 +121,7 @@ impl EventLoop {
         &mut self,
         peer: PeerId,
         connection: ConnectionId,
-        answer: oneshot::Sender<Result<libp2p::Stream, OpenError>>,
+        answer: oneshot::Sender<Result<HttpStream, OpenError>>,
     ) {
         // libp2p drops what is for a connection that has just closed, and with it the answer.
         if self.inner.connections.borrow().is_connected(&peer) {
@@ -146,9 +163,27 @@ impl EventLoop {
     }
 
     fn established(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
-        let path = if endpoint.is_relayed() { Path::Relay } else { Path::Direct };
+        let path = if webrtc::address::is_direct(endpoint.get_remote_address()) {
+            Path::Direct
+        } else if endpoint.is_relayed() {
+            Path::Relay
+        } else {
+            Path::Address
+        };
         tracing::debug!(%peer, ?path, dialed = endpoint.is_dialer(), "a connection was made");
-        self.inner.connections.borrow_mut().established(peer, connection, path, endpoint.is_dialer());
+        let now_ms = self.inner.clock.now_ms();
+        let stale =
+            self.inner.connections.borrow_mut().established(peer, connection, path, endpoint.is_dialer(), now_ms);
+        for connection in stale {
+            tracing::debug!(%peer, "the peer has forgotten an older connection");
+            self.inner.connection_gone(peer, connection);
+            self.swarm.close_connection(connection);
+        }
+        match path {
+            Path::Relay => direct::relayed(&self.inner, peer, endpoint.is_dialer()),
+            Path::Direct => direct::watch(&self.inner, peer, connection),
+            Path::Address => {}
+        }
         if let ConnectedPoint::Dialer { address, .. } = endpoint {
             self.inner.learn(peer, address.clone(), Provenance::Seen);
         }
@@ -206,8 +241,8 @@ impl EventLoop {
     fn pinged(&mut self, peer: PeerId, connection: ConnectionId, result: Result<std::time::Duration, ping::Failure>) {
         match result {
             Ok(_) => {
-                let retired = self.inner.connections.borrow_mut().proven(peer, connection);
-                retired.into_iter().for_each(|connection| self.close_later(connection));
+                let retired = self.inner.connections.borrow_mut().proven(peer, connection, self.inner.clock.now_ms());
+                retired.into_iter().for_each(|connection| self.close_later(peer, connection));
             }
             Err(ping::Failure::Unsupported) => {}
             // Silence: without this a dead connection would be used until the other side's relay notices.
@@ -218,11 +253,11 @@ impl EventLoop {
         }
     }
 
-    fn close_later(&self, connection: ConnectionId) {
+    fn close_later(&self, peer: PeerId, connection: ConnectionId) {
         let inner = self.inner.clone();
         self.inner.tasks.spawn(Box::pin(async move {
             inner.clock.sleep_ms(RETIRED_LINGER_MS).await;
-            inner.command(Command::Close(connection));
+            inner.command(Command::CloseRetired { peer, connection });
         }));
     }
 }

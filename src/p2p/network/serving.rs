@@ -3,13 +3,14 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use bytes::Bytes;
 use futures::future::LocalBoxFuture;
-use libp2p::{PeerId, Stream};
+use libp2p::PeerId;
 
 use crate::{
     domain::identity::PublicKey,
     p2p::{
         http::{self, Budget, MAX_REQUEST_BODY_BYTES},
         peer_name,
+        streams::HttpStream,
     },
     ports::{Clock, Tasks},
 };
@@ -48,7 +49,7 @@ impl Serving {
     }
 
     /// Serves `stream` until it ends; drops it, which resets it, where there are too many.
-    pub(super) fn accept(&self, peer: PeerId, stream: Stream) {
+    pub(super) fn accept(&self, peer: PeerId, stream: HttpStream) {
         let Some(key) = peer_name::public_key(&peer) else {
             tracing::debug!(%peer, "a peer without an ed25519 key is no homeserver");
             return;

@@ -1,4 +1,6 @@
 //! Networks that meet through a real relay, in memory; time is real, and everything waited for is an event.
+mod direct;
+
 use std::{cell::RefCell, pin::pin, rc::Rc, time::Duration};
 
 use bytes::Bytes;
@@ -144,11 +146,22 @@ impl Tab {
         relays: &[&Relay],
         delay: impl Fn(http::Response<Bytes>) -> LocalBoxFuture<'static, http::Response<Bytes>> + 'static,
     ) -> Self {
+        Self::start_on(spawner, seed, relays, None, delay)
+    }
+
+    fn start_on(
+        spawner: &Spawner,
+        seed: u8,
+        relays: &[&Relay],
+        rtc: Option<Box<dyn RtcBackend>>,
+        delay: impl Fn(http::Response<Bytes>) -> LocalBoxFuture<'static, http::Response<Bytes>> + 'static,
+    ) -> Self {
         let identity = Rc::new(Identity::from_seed([seed; 32], DEFAULT_SUFFIX).unwrap());
         let name = identity.server_name().to_owned();
         let options = NetworkOptions {
             identity,
             relays: relays.iter().map(|relay| relay.address.to_string()).collect(),
+            rtc,
             clock: Rc::new(RealTime),
             entropy: Rc::new(RealTime),
             tasks: Rc::new(spawner.clone()),

@@ -1,6 +1,7 @@
 // A relayed connection that comes to its end in the middle of a join costs a retry, not the join.
 import assert from "node:assert/strict";
 import { ask, CLIENT, partsOf } from "../matrix.mjs";
+import { RELAY_ONLY } from "../paths.mjs";
 import { comesIn } from "../person.mjs";
 
 /** What the relay lets one circuit carry: one room with its joiner's handshakes, but not two. */
@@ -17,7 +18,7 @@ export const story = {
   relayLog: "info,warren::circuit_relay=debug",
   async run(stage) {
     assert.ok(STATE_EVENTS * STATE_EVENT_BYTES < CIRCUIT_BYTES && CIRCUIT_BYTES < 2 * STATE_EVENTS * STATE_EVENT_BYTES);
-    const { person: anna } = await comesIn(stage, "Anna");
+    const { person: anna } = await comesIn(stage, "Anna", RELAY_ONLY);
     const links = [];
     for (const name of ["First", "Second"]) {
       await createHeavyRoom(anna, name);
@@ -27,7 +28,7 @@ export const story = {
     }
 
     // Not opened, so that nothing but the join itself is carried.
-    const { person: ben } = await comesIn(stage, "Ben");
+    const { person: ben } = await comesIn(stage, "Ben", RELAY_ONLY);
     const first = partsOf(links[0]);
     const { token } = await ben.session();
     await ask(ben.tab, "POST", `${CLIENT}/join/${encodeURIComponent(first.room)}?via=${first.via}`, { token, body: {} });

@@ -24,6 +24,7 @@ export const story = {
     await again.reads("Welcome");
     await again.write("Here I am");
     await anna.reads("Welcome", "Here I am");
-    await anna.status("1 peer connected · all sent");
+    await anna.status("1 peer connected");
+    await anna.status("all sent");
   },
 };

@@ -33,13 +33,22 @@ function view(over: Partial<HostView> = {}, homeserver: Partial<HostStatus> = {}
 
 const waitingFor = (...destinations: string[]): HostStatus["outbox"] => destinations.map((destination) => ({ destination, waiting: 2 }));
 const lineOf = (shown: HostView): string => statusLine(shown, peopleOf).text;
-const peer = (serverName: string): HostStatus["peers"][number] => ({ serverName, path: "relay" });
+const peer = (serverName: string, path: "direct" | "relay" = "relay"): HostStatus["peers"][number] => ({ serverName, path });
 
 describe("the line", () => {
   it("counts peers and says that nothing waits", () => {
     expect(lineOf(view())).toBe("Online, no peers connected · all sent");
     expect(lineOf(view({}, { peers: [peer("x")] }))).toBe("1 peer connected · all sent");
     expect(lineOf(view({}, { peers: [peer("x"), peer("y")] }))).toBe("2 peers connected · all sent");
+  });
+
+  it("says which peers need no relay, and that they stay when it is gone", () => {
+    const [x, y] = [peer("x", "direct"), peer("y", "direct")];
+    expect(lineOf(view({}, { peers: [x] }))).toBe("1 peer connected directly · all sent");
+    expect(lineOf(view({}, { peers: [x, y] }))).toBe("2 peers connected directly · all sent");
+    expect(lineOf(view({}, { peers: [x, peer("z")] }))).toBe("2 peers connected, 1 directly · all sent");
+    expect(lineOf(view({}, { peers: [x], relay: { state: "offline" } }))).toBe("The relay cannot be reached; 1 peer is still connected directly · all sent");
+    expect(lineOf(view({}, { peers: [peer("z")], relay: { state: "offline" } }))).toContain("You are offline");
   });
 
   it("says how much waits and for whom", () => {

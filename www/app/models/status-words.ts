@@ -34,15 +34,17 @@ export function statusLine(view: HostView, peopleOf: PeopleOf): StatusLine {
   if (view.phase === "starting" || !status) return { tone: "busy", text: words.starting };
 
   const waiting = waitingWords(status, peopleOf);
+  const direct = status.peers.filter(({ path }) => path === "direct").length;
   switch (status.relay.state) {
     case "offline":
+      if (direct > 0) return { tone: "away", text: `${words.offlineButDirect(direct)} · ${waiting ?? words.nothingWaits}` };
       return { tone: "away", text: joined(words.offline, waiting) };
     case "none":
       return { tone: "away", text: joined(words.noRelay, waiting) };
     case "connecting":
       return { tone: "busy", text: joined(words.connecting, waiting) };
     case "connected": {
-      const peers = words.peers(status.peers.length);
+      const peers = words.peers(status.peers.length, direct);
       return { tone: "good", text: `${peers} · ${waiting ?? words.nothingWaits}` };
     }
   }

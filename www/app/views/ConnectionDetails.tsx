@@ -41,9 +41,9 @@ export function ConnectionDetails({ view, peopleAt, onClose }: ConnectionDetails
             <dd>
               {status.peers.length === 0 && words.nobody}
               <PlainList
-                rows={status.peers.map(({ serverName }) => ({
+                rows={status.peers.map(({ serverName, path }) => ({
                   key: serverName,
-                  text: `${namesOf([serverName], peopleAt)} (${shortServerName(serverName)}), ${words.viaRelay}`,
+                  text: `${namesOf([serverName], peopleAt)} (${shortServerName(serverName)}), ${words.paths[path]}`,
                 }))}
               />
             </dd>
