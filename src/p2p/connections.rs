@@ -14,6 +14,8 @@ const CROSSING_MAX_MS: u64 = 5_000;
 /// What carries a connection, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Path {
+    /// Within one browser: no network is needed.
+    Browser,
     /// A transport of its own: to a relay, or to a homeserver with an address.
     Address,
     /// A peer connection, introduced by a relay that may be gone by now.

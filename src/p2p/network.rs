@@ -207,6 +207,19 @@ impl Network {
         self.0.reaching_relays.take();
     }
 
+    /// A peer is at `address`, where nobody is needed to reach it, and it knows the same of us. One of the two dials.
+    pub fn found(&self, peer: PeerId, address: Multiaddr) {
+        let inner = self.0.clone();
+        inner.learn(peer, address.clone(), Provenance::Seen);
+        if inner.local < peer {
+            inner.tasks.clone().spawn(Box::pin(async move {
+                if let Err(reason) = inner.dial(peer, vec![address]).await {
+                    tracing::info!(%peer, reason, "found, and not reached");
+                }
+            }));
+        }
+    }
+
     /// The device is online again, say: whoever waits to try once more tries now.
     pub fn nudge(&self) {
         self.0.nudges.take().into_iter().for_each(|waiting| {

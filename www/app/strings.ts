@@ -340,7 +340,7 @@ export const strings = {
     storageKinds: { indexeddb: "kept in this browser", memory: "in memory only" },
     tabHosts: "runs your homeserver",
     tabUses: "uses the homeserver in another tab",
-    paths: { direct: "directly", relay: "through the relay" },
+    paths: { browser: "in this browser", direct: "directly", relay: "through the relay" },
     nobody: "nobody",
     nothing: "nothing",
     waitingRow: (n: number, when: string | undefined) =>

@@ -12,7 +12,7 @@ import type { HostError, WireAnswer, WireRequest } from "../protocol/messages.ts
 
 export { DEFAULT_PROFILE, PROFILE_PATTERN } from "./address.ts";
 export type { HostView, HostNotice, Observable } from "./status.ts";
-export type { HostError, HostStatus, PageConfig, StorageChoice } from "../protocol/messages.ts";
+export type { HostError, HostStatus, PageConfig, PeerPath, StorageChoice } from "../protocol/messages.ts";
 
 export interface ConnectOptions {
   /** Which identity of this browser; must match `PROFILE_PATTERN`. */

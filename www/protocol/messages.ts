@@ -66,8 +66,8 @@ export interface HostStatus {
   outbox: { destination: string; waiting: number; retryAtMs?: number; error?: string }[];
 }
 
-/** "direct": from browser to browser, with no need of a relay any more. */
-export type PeerPath = "direct" | "relay";
+/** "direct": from browser to browser, with no need of a relay any more. "browser": to another profile of this one. */
+export type PeerPath = "browser" | "direct" | "relay";
 
 export type StorageKind = "indexeddb" | "memory";
 

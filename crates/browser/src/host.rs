@@ -22,6 +22,7 @@ use crate::{
     host_error::HostError,
     indexeddb::IndexedDb,
     logging,
+    neighbours::Neighbours,
     offload::InlineOffload,
     online::OnlineListener,
     peer_transport, request_bridge,
@@ -91,6 +92,7 @@ impl Urls {
 pub struct Host {
     homeserver: Rc<Homeserver>,
     network: Network,
+    neighbours: Option<Neighbours>,
     tasks: BrowserTasks,
     status: StatusReporter,
     database: Option<Rc<IndexedDb>>,
@@ -147,6 +149,9 @@ impl Host {
         self.online.take();
         self.status.stop();
         self.network.stop();
+        if let Some(neighbours) = &self.neighbours {
+            neighbours.stop();
+        }
         self.tasks.stop();
         if let Some(database) = &self.database {
             database.close();
@@ -179,7 +184,7 @@ impl Host {
         let clock = Rc::new(BrowserClock);
         let tasks = BrowserTasks::default();
         let identity = Rc::new(identity::load_or_create(store.clone(), &*entropy, &config.server_name_suffix).await?);
-        let network = peer_transport::prepare(NetworkOptions {
+        let (network, neighbours) = peer_transport::prepare(NetworkOptions {
             identity: identity.clone(),
             relays: config.relays,
             rtc: rtc.map(|port| rtc_backend(port, config.ice_servers)),
@@ -210,13 +215,13 @@ impl Host {
             tasks.stop();
         })?;
         report_outbox(&homeserver, &status);
-        peer_transport::run(&network, &homeserver, &status);
+        peer_transport::run(&network, neighbours.as_ref(), &homeserver, &status);
         tracing::info!(server_name = %homeserver.server_name(), "started");
         let (stop, stopped) = oneshot::channel();
         let (stop, stopped) = (RefCell::new(Some(stop)), stopped.shared());
         let nudged = network.clone();
         let online = RefCell::new(Some(OnlineListener::new(move || nudged.nudge())));
-        Ok(Self { homeserver, network, tasks, status, database, stop, stopped, online })
+        Ok(Self { homeserver, network, neighbours, tasks, status, database, stop, stopped, online })
     }
 }
 

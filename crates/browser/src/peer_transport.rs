@@ -4,12 +4,13 @@ use std::rc::Rc;
 use futures::FutureExt;
 use libp2p::{
     Transport,
-    core::{muxing::StreamMuxerBox, upgrade::Version},
+    core::{muxing::StreamMuxerBox, transport::OptionalTransport, upgrade::Version},
     identity::Keypair,
     noise, swarm,
 };
 
 use crate::{
+    neighbours::{self, Neighbours},
     status::{HostStatus, PathKind, PeerStatus, RelayState, RelayStatus, StatusReporter},
     websocket::WebSocketTransport,
 };
@@ -24,20 +25,24 @@ use warren::{
     },
 };
 
-/// A network that nothing runs yet.
-pub fn prepare(options: NetworkOptions) -> Network {
+/// A network that nothing runs yet, and those it may reach without one.
+pub fn prepare(options: NetworkOptions) -> (Network, Option<Neighbours>) {
     let keypair = Keypair::ed25519_from_bytes(options.identity.seed()).expect("any 32 bytes are an ed25519 secret");
-    let base: BaseTransport = WebSocketTransport
+    let neighbours = Neighbours::new(keypair.public().to_peer_id());
+    let near = neighbours.as_ref().map(Neighbours::transport);
+    let base: BaseTransport = near
+        .map_or_else(OptionalTransport::none, OptionalTransport::some)
+        .or_transport(WebSocketTransport)
         .upgrade(Version::V1)
         .authenticate(noise::Config::new(&keypair).expect("an ed25519 key signs noise's key"))
         .multiplex(yamux_config())
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
         .boxed();
-    Network::new(options, base, swarm::Config::with_wasm_executor())
+    (Network::new(options, base, swarm::Config::with_wasm_executor()), neighbours)
 }
 
-/// Dials the relays, answers peers with `homeserver`, and keeps `status` true.
-pub fn run(network: &Network, homeserver: &Rc<Homeserver>, status: &StatusReporter) {
+/// Dials the relays and the neighbours, answers peers with `homeserver`, and keeps `status` true.
+pub fn run(network: &Network, neighbours: Option<&Neighbours>, homeserver: &Rc<Homeserver>, status: &StatusReporter) {
     let answering = homeserver.clone();
     let handler: PeerHandler = Rc::new(move |key, request| {
         let homeserver = answering.clone();
@@ -50,6 +55,10 @@ pub fn run(network: &Network, homeserver: &Rc<Homeserver>, status: &StatusReport
         NetworkEvent::Changed => reporter.update(|status| apply(&observed.status(), status)),
     };
     network.run(handler, Rc::new(observer));
+    if let Some(neighbours) = neighbours {
+        let finding = network.clone();
+        neighbours.greet(Box::new(move |peer| finding.found(peer, neighbours::address(peer))));
+    }
     status.update(|status| apply(&network.status(), status));
 }
 
@@ -80,5 +89,6 @@ fn path(path: Path) -> PathKind {
     match path {
         Path::Relay => PathKind::Relay,
         Path::Direct | Path::Address => PathKind::Direct,
+        Path::Browser => PathKind::Browser,
     }
 }

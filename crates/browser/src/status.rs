@@ -84,6 +84,8 @@ pub enum PathKind {
     Relay,
     /// From browser to browser.
     Direct,
+    /// To another profile of this browser.
+    Browser,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -9,7 +9,9 @@ use futures::{
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::{ConnectedPoint, transport::ListenerId},
-    identify, ping,
+    identify,
+    multiaddr::Protocol,
+    ping,
     swarm::{
         ConnectionId, DialError, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
@@ -163,8 +165,11 @@ impl EventLoop {
     }
 
     fn established(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
-        let path = if webrtc::address::is_direct(endpoint.get_remote_address()) {
+        let address = endpoint.get_remote_address();
+        let path = if webrtc::address::is_direct(address) {
             Path::Direct
+        } else if matches!(address.iter().next(), Some(Protocol::Memory(_))) {
+            Path::Browser
         } else if endpoint.is_relayed() {
             Path::Relay
         } else {
@@ -182,7 +187,7 @@ impl EventLoop {
         match path {
             Path::Relay => direct::relayed(&self.inner, peer, endpoint.is_dialer()),
             Path::Direct => direct::watch(&self.inner, peer, connection),
-            Path::Address => {}
+            Path::Browser | Path::Address => {}
         }
         if let ConnectedPoint::Dialer { address, .. } = endpoint {
             self.inner.learn(peer, address.clone(), Provenance::Seen);

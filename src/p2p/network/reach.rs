@@ -65,7 +65,7 @@ impl Inner {
         if reachable.is_empty() { Err(why_not) } else { Ok(reachable) }
     }
 
-    async fn dial(self: Rc<Self>, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<(), String> {
+    pub(super) async fn dial(self: Rc<Self>, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<(), String> {
         let (answer, dialed) = oneshot::channel();
         self.command(Command::Dial { peer, addresses, answer });
         dialed.await.unwrap_or_else(|_| Err("the network is stopped".to_owned()))

@@ -34,7 +34,7 @@ export function statusLine(view: HostView, peopleOf: PeopleOf): StatusLine {
   if (view.phase === "starting" || !status) return { tone: "busy", text: words.starting };
 
   const waiting = waitingWords(status, peopleOf);
-  const direct = status.peers.filter(({ path }) => path === "direct").length;
+  const direct = status.peers.filter(({ path }) => path !== "relay").length;
   switch (status.relay.state) {
     case "offline":
       if (direct > 0) return { tone: "away", text: `${words.offlineButDirect(direct)} · ${waiting ?? words.nothingWaits}` };

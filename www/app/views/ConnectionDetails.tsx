@@ -1,6 +1,6 @@
 // Everything the host knows of its connections, for those who want to know why.
 
-import type { HostView } from "../../host/index.ts";
+import type { HostView, PeerPath } from "../../host/index.ts";
 import { shortServerName } from "../models/names.ts";
 import { namesOf, type PeopleOf } from "../models/status-words.ts";
 import { momentWords, untilWords } from "../models/time-words.ts";
@@ -43,6 +43,7 @@ export function ConnectionDetails({ view, peopleAt, onClose }: ConnectionDetails
               <PlainList
                 rows={status.peers.map(({ serverName, path }) => ({
                   key: serverName,
+                  path,
                   text: `${namesOf([serverName], peopleAt)} (${shortServerName(serverName)}), ${words.paths[path]}`,
                 }))}
               />
@@ -105,12 +106,14 @@ function outboxRows(outbox: NonNullable<HostView["homeserver"]>["outbox"], peopl
     });
 }
 
-function PlainList({ rows }: { rows: { key: string; text: string }[] }) {
+function PlainList({ rows }: { rows: { key: string; text: string; path?: PeerPath }[] }) {
   if (rows.length === 0) return null;
   return (
     <ul className="plain-list">
       {rows.map((row) => (
-        <li key={row.key}>{row.text}</li>
+        <li key={row.key} data-path={row.path}>
+          {row.text}
+        </li>
       ))}
     </ul>
   );
