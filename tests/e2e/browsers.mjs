@@ -29,9 +29,9 @@ export class BrowserProcess {
 
 /**
  * @param {"chromium" | "firefox"} kind
- * @param {{ name: string, profileDir: string, origin: string, chromiumArgs?: string[], withoutArgs?: string[],
+ * @param {{ name: string, profileDir: string, origin: string, executablePath?: string, chromiumArgs?: string[], withoutArgs?: string[],
  *   chromiumPreferences?: object, firefoxPrefs?: object }} options
- * `profileDir` keeps what the browser stores; start again with the same one to be the same person.
+ * `executablePath` is for Chromium. `profileDir` keeps what the browser stores; start again with the same one to be the same person.
  */
 export async function startBrowser(kind, options) {
   mkdirSync(options.profileDir, { recursive: true });
@@ -39,14 +39,14 @@ export async function startBrowser(kind, options) {
   return new BrowserProcess({ kind, name: options.name, profileDir: options.profileDir, ...driver }, options.origin);
 }
 
-async function startChromium({ profileDir, chromiumArgs = [], withoutArgs = [], chromiumPreferences }) {
+async function startChromium({ profileDir, executablePath = findBrowser("chromium"), chromiumArgs = [], withoutArgs = [], chromiumPreferences }) {
   const { chromium } = await import("playwright-core");
   if (chromiumPreferences) {
     mkdirSync(path.join(profileDir, "Default"), { recursive: true });
     writeFileSync(path.join(profileDir, "Default", "Preferences"), JSON.stringify(chromiumPreferences));
   }
   const context = await chromium.launchPersistentContext(profileDir, {
-    executablePath: findBrowser("chromium"),
+    executablePath,
     headless: true,
     args: [...(isRoot ? ["--no-sandbox"] : []), "--disable-dev-shm-usage", ...chromiumArgs],
     ignoreDefaultArgs: withoutArgs,

@@ -127,6 +127,17 @@ export class Person {
     await this.tab.until(says, text, `"${text}" in the status bar`, timeoutMs);
   }
 
+  /** By what each live connection to another homeserver goes, as the details of the status bar say it. */
+  paths() {
+    return this.tab.evaluate(() => [...document.querySelectorAll(".popover [data-path]")].map((row) => row.dataset.path));
+  }
+
+  /** Until there is a connection that goes by `path`. */
+  async isConnected(path, timeoutMs = PEER_WAIT_MAX_MS) {
+    const goes = (wanted) => Boolean(document.querySelector(`.popover [data-path="${wanted}"]`));
+    await this.tab.until(goes, path, `${this.name} to be connected "${path}"`, timeoutMs);
+  }
+
   /** What a script needs to act in this person's name, by fetch on the origin: `{ token }`. */
   async session() {
     await this.tab.untilServiceWorker();

@@ -11,16 +11,21 @@ export class Relay {
   #process;
   #port = 0;
 
-  /** @param {{ program: string, site: string, dataDir: string, args?: string[], log?: string }} options `log`: what it logs, as in RUST_LOG. */
+  /**
+   * @param {{ program: string, site: string, dataDir: string, args?: string[], log?: string, address?: string }} options
+   * `log`: what it logs, as in RUST_LOG. `address`: where others than this machine reach it, on port 8080.
+   */
   constructor(options) {
     this.options = options;
   }
 
   /** Resolves once it is ready; again on the same port as before. */
   async start() {
-    const { program, site, dataDir, args = [], log } = this.options;
-    const listen = `127.0.0.1:${this.#port}`;
-    const child = spawn(program, ["serve", "--listen", listen, "--data-dir", dataDir, "--site", site, ...args], {
+    const { program, site, dataDir, args = [], log, address } = this.options;
+    const place = address
+      ? ["--listen", `${address}:8080`, "--public-url", `http://${address}:8080`]
+      : ["--listen", `127.0.0.1:${this.#port}`];
+    const child = spawn(program, ["serve", ...place, "--data-dir", dataDir, "--site", site, ...args], {
       env: { RUST_LOG: "info", ...process.env, ...(log && { RUST_LOG: log }) },
       stdio: ["ignore", "pipe", "pipe"],
     });

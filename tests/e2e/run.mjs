@@ -1,13 +1,15 @@
 // Runs the browser stories: every module in stories/ exports `{ name, browsers, run(stage) }` as `story` (or several as
-// `stories`), with `timeoutMs`, `relayArgs`, `relayLog` and `ownSite` where a story needs its own. Called by scripts/e2e.mjs,
-// which builds what they need first.
+// `stories`), with `timeoutMs`, `relayArgs`, `relayLog`, `ownSite` and `ownNetwork` where a story needs its own
+// (`"loopback"`: a machine without any other). Called by scripts/e2e.mjs, which builds what they need first.
 // Arguments: words that the name must contain; `--browser=firefox` runs in one browser only; `--keep` keeps logs and
 // pictures of what passed, too.
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { findBrowser } from "../../scripts/browsers.mjs";
 import { startBrowser } from "./browsers.mjs";
+import { mayMakeNetworks, NetworkLab, RELAY_ADDRESS } from "./network-lab.mjs";
 import { Relay } from "./relay.mjs";
 
 const STORIES = path.join(path.dirname(fileURLToPath(import.meta.url)), "stories");
@@ -20,19 +22,25 @@ class Stage {
   /** How long what took, for people to read; a story that must hold a limit asserts it. */
   figures = [];
 
-  constructor({ browser, relay, directory, site }) {
+  constructor({ browser, relay, directory, site, lab }) {
     /** "chromium" or "firefox": what `open` starts unless told otherwise. */
     this.browser = browser;
     this.relay = relay;
     this.directory = directory;
     /** The folder that the relay serves: the built page, or with `ownSite` a copy that the story may change. */
     this.site = site;
+    /** With `ownNetwork`, the network that the relay is in. */
+    this.lab = lab;
   }
 
-  /** Starts a browser process for `person`; the same person again has kept everything. */
-  async open(person, { kind = this.browser, ...options } = {}) {
+  /** Starts a browser process for `person`, on a `host` of the lab if that is given; the same person again has kept everything. */
+  async open(person, { kind = this.browser, host, ...options } = {}) {
     const profileDir = path.join(this.directory, `${kind}-${person}`);
-    const browser = await startBrowser(kind, { name: person, profileDir, origin: this.relay.url, ...options });
+    const place = host && {
+      executablePath: this.lab.wrapper(host, findBrowser(kind)),
+      chromiumArgs: [`--unsafely-treat-insecure-origin-as-secure=${this.relay.url}`],
+    };
+    const browser = await startBrowser(kind, { name: person, profileDir, origin: this.relay.url, ...place, ...options });
     this.#browsers.push(browser);
     return browser;
   }
@@ -60,6 +68,7 @@ class Stage {
   async clean() {
     await Promise.race([Promise.allSettled(this.#browsers.map((browser) => browser.close())), late(CLEANING_MAX_MS)]);
     await this.relay.stop();
+    this.lab?.remove();
     rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
   }
 }
@@ -91,11 +100,15 @@ async function tell(story, { browser, program, site, keep, evidence }) {
   if (story.ownSite) cpSync(site, path.join(directory, "site"), { recursive: true });
   const served = story.ownSite ? path.join(directory, "site") : site;
   const dataDir = path.join(directory, "relay");
-  const relay = new Relay({ program, site: served, dataDir, args: story.relayArgs, log: story.relayLog });
-  const stage = new Stage({ browser, relay, directory, site: served });
+  const lab = story.ownNetwork && new NetworkLab();
+  const isAlone = story.ownNetwork === "loopback";
+  const place = lab ? { program: lab.wrapper(lab.internet, program), address: isAlone ? undefined : RELAY_ADDRESS } : { program };
+  const relay = new Relay({ ...place, site: served, dataDir, args: story.relayArgs, log: story.relayLog });
+  const stage = new Stage({ browser, relay, directory, site: served, lab });
   const timeoutMs = story.timeoutMs ?? STORY_MAX_MS;
   const overdue = new AbortController();
   try {
+    lab?.start({ loopback: isAlone });
     await relay.start();
     await Promise.race([story.run(stage), late(timeoutMs, overdue.signal).then(() => Promise.reject(new Error(`not done after ${timeoutMs} ms`)))]);
     if (keep) await stage.keepEvidence(evidence);
@@ -114,7 +127,7 @@ async function findStories(words) {
   const modules = await Promise.all(files.map((file) => import(pathToFileURL(path.join(STORIES, file)))));
   return modules
     .flatMap(({ story, stories = [] }) => (story ? [story, ...stories] : stories))
-    .filter(({ name }) => words.every((word) => name.includes(word)));
+    .filter(({ name, ownNetwork }) => words.every((word) => name.includes(word)) && (!ownNetwork || mayMakeNetworks()));
 }
 
 function late(ms, signal) {
