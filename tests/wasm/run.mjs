@@ -43,7 +43,7 @@ export function wasmTestsBuild(bindgen = process.env.WARREN_WASM_BINDGEN ?? "was
   ];
 }
 
-function build() {
+export function build() {
   for (const [command, args] of wasmTestsBuild()) {
     const { status, error } = spawnSync(command, args, { cwd: ROOT, stdio: ["ignore", "inherit", "inherit"] });
     if (status !== 0) throw new Error(`${command} failed${error ? `: ${error.message}` : ""}`);
@@ -145,7 +145,7 @@ function driver(page, origin, browser) {
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
 
 /** The page, its worker and the wasm on a port of their own. */
-async function serve() {
+export async function serve() {
   const { default: esbuild } = await import("esbuild");
   const { code: broker } = await esbuild.transform(readFileSync(path.join(ROOT, "www/host/rtc-broker.ts")), { loader: "ts" });
   const server = http.createServer((request, response) => {
@@ -161,7 +161,7 @@ async function serve() {
 }
 
 /** The real relay, with a page because it does not start without one. */
-function relayOf(program, directory) {
+export function relayOf(program, directory) {
   const site = path.join(directory, "site");
   mkdirSync(site);
   writeFileSync(path.join(site, "index.html"), "<!doctype html>");

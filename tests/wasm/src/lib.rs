@@ -1,6 +1,7 @@
 //! Tests that need a browser. Each runs in a worker of its own: a panic ends the worker, and with it only that test.
 #![cfg(target_arch = "wasm32")]
 mod addresses;
+mod interop;
 mod neighbours;
 mod panics;
 mod storage;
@@ -105,6 +106,10 @@ pub async fn run(name: String) {
     let direct = direct.iter().find_map(|(place, make)| Some(named(name.strip_prefix(place)?)?(*make)));
     let found = || TESTS.iter().chain(PARTS).find(|(known, _)| *known == name).map(|(_, test)| test());
     let test = direct.or_else(found).unwrap_or_else(|| panic!("there is no test {name}"));
-    warren_browser::logging::install("info");
+    install_log();
     test.await;
+}
+
+fn install_log() {
+    warren_browser::logging::install("info");
 }
