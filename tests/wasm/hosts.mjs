@@ -104,7 +104,7 @@ export function hostTests({ page, relay }) {
       run: withHosts(["a", "b"], async () => {
         const relays = await relay.start();
         try {
-          for (const host of ["a", "b"]) await call(host, "start", config("unused", "memory", relays));
+          for (const host of ["a", "b"]) await call(host, "startApart", config("unused", "memory", relays));
           const connected = (status) => status.relay.state === "connected" && status.addresses.length > 0;
           const [a, b] = [await until("a", connected, "a reservation"), await until("b", connected, "a reservation")];
           assert.ok(a.addresses[0].endsWith(`/p2p-circuit/p2p/${a.peerId}`), a.addresses[0]);

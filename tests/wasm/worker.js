@@ -20,6 +20,11 @@ globalThis.newBroker = () => {
 let host;
 let status;
 const calls = {
+  /** As if it were in another browser: only a relay leads to others. */
+  startApart: async (wasm, config) => {
+    delete globalThis.BroadcastChannel;
+    await calls.start(wasm, config);
+  },
   start: async (wasm, config) => {
     host = await wasm.Host.start(config, (latest) => (status = latest));
   },

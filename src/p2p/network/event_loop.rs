@@ -168,10 +168,10 @@ impl EventLoop {
         let address = endpoint.get_remote_address();
         let path = if webrtc::address::is_direct(address) {
             Path::Direct
-        } else if matches!(address.iter().next(), Some(Protocol::Memory(_))) {
-            Path::Browser
         } else if endpoint.is_relayed() {
             Path::Relay
+        } else if address.iter().next() == Some(Protocol::Memory(0)) {
+            Path::Browser
         } else {
             Path::Address
         };
