@@ -127,6 +127,36 @@ async fn without_a_path_the_dial_says_so_and_nothing_is_left_over() {
 }
 
 #[tokio::test]
+async fn beyond_the_bound_peers_stay_on_circuits_until_one_leaves() {
+    let network = MemoryNetwork::default();
+    let (mut relay, mut one, mut two) = two_peers(&network).await;
+    let mut popular = Node::bounded(&network, 1);
+    popular.connect_to(&relay);
+    popular.swarm.listen_on("/webrtc".parse().unwrap()).unwrap();
+    run_until(&mut relay, &mut [&mut popular], PATIENCE, |nodes| nodes[0].has_relay()).await;
+    popular.reserve_at(&relay);
+    run_until(&mut relay, &mut [&mut popular], PATIENCE, |nodes| !nodes[0].addresses().is_empty()).await;
+    let address = popular.addresses().remove(0);
+    one.dial(&address);
+    let direct = |nodes: &[&mut Node]| nodes[0].direct() == 1 && nodes[1].direct() == 1;
+    run_until(&mut relay, &mut [&mut one, &mut popular], PATIENCE, direct).await;
+    // Offered, it refuses; asked to dial, it says why not.
+    two.dial(&address);
+    popular.dial(&two.addresses()[0]);
+    let settled = |nodes: &[&mut Node]| nodes.iter().all(|node| node.dials_pending() == 0 && node.attempts() == 0);
+    run_until(&mut relay, &mut [&mut two, &mut popular, &mut one], PATIENCE, settled).await;
+    assert_eq!((popular.direct(), two.direct()), (1, 0));
+    assert_eq!(two.relayed(), 1, "the circuit is there to be used");
+    let busy = Error::Busy.to_string();
+    assert!(popular.seen.iter().any(|seen| matches!(seen, Seen::DialFailed(error) if error.contains(&busy))));
+    one.close_direct_to(popular.peer);
+    let room = |nodes: &[&mut Node]| nodes[1].direct() == 0;
+    run_until(&mut relay, &mut [&mut one, &mut popular, &mut two], PATIENCE, room).await;
+    two.dial(&address);
+    run_until(&mut relay, &mut [&mut two, &mut popular, &mut one], PATIENCE, direct).await;
+}
+
+#[tokio::test]
 async fn a_dial_without_a_way_to_signal_fails_at_once() {
     let network = MemoryNetwork::default();
     let (mut relay, mut one, _two) = two_peers(&network).await;

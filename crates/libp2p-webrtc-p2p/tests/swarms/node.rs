@@ -94,14 +94,19 @@ impl Relay {
 
 impl Node {
     pub fn new(network: &MemoryNetwork) -> Self {
-        Self::with(Some(network))
+        Self::with(Some(network), usize::MAX)
+    }
+
+    /// With so many direct peers at most.
+    pub fn bounded(network: &MemoryNetwork, peers_max: usize) -> Self {
+        Self::with(Some(network), peers_max)
     }
 
     pub fn without_webrtc() -> Self {
-        Self::with(None)
+        Self::with(None, 0)
     }
 
-    fn with(network: Option<&MemoryNetwork>) -> Self {
+    fn with(network: Option<&MemoryNetwork>, peers_max: usize) -> Self {
         let key = Keypair::generate_ed25519();
         let peer = key.public().to_peer_id();
         let (circuits, relay) = relay::client::new(peer);
@@ -126,7 +131,7 @@ impl Node {
             .boxed();
         let behaviour = Behaviour {
             relay,
-            webrtc: network.map(|_| behaviour).into(),
+            webrtc: network.map(|_| behaviour.with_peers_max(peers_max)).into(),
             identify: identify(&key),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_millis(200))),
             streams: libp2p_stream::Behaviour::new(),
