@@ -4,6 +4,7 @@
 mod behaviour;
 mod direct;
 mod event_loop;
+mod known_peers;
 mod reach;
 mod rejoin;
 mod requests;
@@ -14,7 +15,7 @@ mod status;
 mod tests;
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, RefCell, RefMut},
     collections::BTreeMap,
     rc::Rc,
 };
@@ -27,11 +28,17 @@ use libp2p::{Multiaddr, PeerId, Swarm, identity::Keypair, swarm, swarm::Connecti
 use libp2p_webrtc_p2p::backend::RtcBackend;
 use ruma::OwnedServerName;
 
-use self::{behaviour::Behaviour, rejoin::Sought, serving::Serving};
+use self::{
+    behaviour::Behaviour,
+    known_peers::{Known, KnownPeers},
+    rejoin::Sought,
+    serving::Serving,
+};
 pub use self::{
     behaviour::{BaseTransport, DIRECT_PEERS_MAX, yamux_config},
+    known_peers::{Cause, DirectAttempt, Unreached},
     serving::PeerHandler,
-    status::{NetworkStatus, PeerStatus, RelayState, RelayStatus},
+    status::{NetworkStatus, PeerState, PeerStatus, RelayState, RelayStatus},
 };
 use super::{
     address_book::{AddressBook, Provenance, RelayAddress},
@@ -67,6 +74,8 @@ pub struct NetworkOptions {
     pub relays: Vec<String>,
     /// Makes peer connections, so that peers need no relay once they have been introduced by one.
     pub rtc: Option<Box<dyn RtcBackend>>,
+    /// Whether `rtc` knows servers to ask, which tells why no path was found.
+    pub has_ice_servers: bool,
     pub clock: Rc<dyn Clock>,
     pub entropy: Rc<dyn Entropy>,
     pub tasks: Rc<dyn Tasks>,
@@ -97,6 +106,9 @@ struct Inner {
     reaching_relays: RefCell<BTreeMap<PeerId, Reaching>>,
     direct: RefCell<direct::Direct>,
     reservations: RefCell<Vec<RelayStatus>>,
+    known: RefCell<KnownPeers>,
+    /// Whether a STUN or TURN server can be asked for our address.
+    has_ice_servers: bool,
     sought: RefCell<Sought>,
     /// Waits that end early when the device is online again.
     nudges: RefCell<Vec<oneshot::Sender<()>>>,
@@ -104,7 +116,7 @@ struct Inner {
     stopped: Cell<bool>,
 }
 
-type Reaching = Shared<LocalBoxFuture<'static, Result<(), String>>>;
+type Reaching = Shared<LocalBoxFuture<'static, Result<(), Unreached>>>;
 
 /// What `run` sets going.
 struct Prepared {
@@ -117,12 +129,12 @@ enum Command {
     Dial {
         peer: PeerId,
         addresses: Vec<Multiaddr>,
-        answer: oneshot::Sender<Result<(), String>>,
+        answer: oneshot::Sender<Result<(), Unreached>>,
     },
     /// Makes a direct connection over the relayed one there is.
     DialDirect {
         peer: PeerId,
-        answer: oneshot::Sender<Result<(), String>>,
+        answer: oneshot::Sender<Result<(), Unreached>>,
     },
     OpenStream {
         peer: PeerId,
@@ -153,7 +165,7 @@ impl Network {
     /// `base` carries connections to relays and to peers with addresses of their own. `config` brings the executor.
     /// Nothing is dialed before `run`, and requests wait.
     pub fn new(options: NetworkOptions, base: BaseTransport, config: swarm::Config) -> Self {
-        let NetworkOptions { identity, relays, rtc, clock, entropy, tasks } = options;
+        let NetworkOptions { identity, relays, rtc, has_ice_servers, clock, entropy, tasks } = options;
         let keypair = Keypair::ed25519_from_bytes(identity.seed()).expect("any 32 bytes are an ed25519 secret");
         let local = keypair.public().to_peer_id();
         let swarm = behaviour::build(&keypair, identity.server_name(), base, rtc, config);
@@ -177,6 +189,8 @@ impl Network {
             reaching_relays: RefCell::default(),
             direct: RefCell::new(direct),
             reservations: RefCell::new(reservations),
+            known: RefCell::default(),
+            has_ice_servers,
             sought: RefCell::default(),
             nudges: RefCell::default(),
             observer: RefCell::default(),
@@ -214,7 +228,7 @@ impl Network {
         if inner.local < peer {
             inner.tasks.clone().spawn(Box::pin(async move {
                 if let Err(reason) = inner.dial(peer, vec![address]).await {
-                    tracing::info!(%peer, reason, "found, and not reached");
+                    tracing::info!(%peer, %reason, "found, and not reached");
                 }
             }));
         }
@@ -253,6 +267,12 @@ impl Inner {
         let _ = self.commands.unbounded_send(command);
     }
 
+    /// What is known of `peer`, to be changed.
+    fn note(&self, peer: PeerId) -> RefMut<'_, Known> {
+        let connections = self.connections.borrow();
+        RefMut::map(self.known.borrow_mut(), |known| known.note(peer, |peer| connections.is_connected(peer)))
+    }
+
     fn learn(&self, peer: PeerId, address: Multiaddr, provenance: Provenance) {
         if peer != self.local {
             self.book.borrow_mut().add(peer, address, provenance);
@@ -268,6 +288,9 @@ impl Inner {
             return;
         }
         let was_homeserver = self.homeservers.borrow_mut().remove(&peer).is_some();
+        if was_homeserver {
+            self.note(peer).round_trip_ms = None;
+        }
         // Requests under way hold their lanes and find out by themselves.
         self.lanes.borrow_mut().retain(|other, lanes| *other != peer || Rc::strong_count(lanes) > 1);
         if was_homeserver {

@@ -138,6 +138,12 @@ export class Person {
     await this.tab.until(goes, path, `${this.name} to be connected "${path}"`, timeoutMs);
   }
 
+  /** Until the details of the status bar say it, open or not. */
+  async isTold(text, timeoutMs = PEER_WAIT_MAX_MS) {
+    const says = (wanted) => document.querySelector(".popover").textContent.includes(wanted);
+    await this.tab.until(says, text, `${this.name} to be told "${text}"`, timeoutMs);
+  }
+
   /** What a script needs to act in this person's name, by fetch on the origin: `{ token }`. */
   async session() {
     await this.tab.untilServiceWorker();

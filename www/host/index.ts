@@ -1,5 +1,6 @@
 // The page's door to its homeserver: a fetch for matrix-js-sdk and a status to show, whichever tab hosts.
 import { addressed, baseUrlOf, DEFAULT_PROFILE, PROFILE_PATTERN, wellKnown } from "./address.ts";
+import { readIceSettings, withIceSettings } from "./ice-settings.ts";
 import { loadConfig } from "./page-config.ts";
 import { PageHost, type HostWorkerPort } from "./page-host.ts";
 import { keepServiceWorkerAwake, registerServiceWorker } from "./page-service-worker.ts";
@@ -11,8 +12,9 @@ import { jsonAnswer, newId, toResponse, toWire, unavailable } from "./wire.ts";
 import type { HostError, WireAnswer, WireRequest } from "../protocol/messages.ts";
 
 export { DEFAULT_PROFILE, PROFILE_PATTERN } from "./address.ts";
+export { DEFAULT_ICE_SETTINGS, ICE_SERVERS_MAX, keepIceSettings, parseIceServers, readIceSettings, type IceSettings } from "./ice-settings.ts";
 export type { HostView, HostNotice, Observable } from "./status.ts";
-export type { HostError, HostStatus, PageConfig, PeerPath, StorageChoice } from "../protocol/messages.ts";
+export type { HostError, HostStatus, PageConfig, PeerStatus, StorageChoice } from "../protocol/messages.ts";
 
 export interface ConnectOptions {
   /** Which identity of this browser; must match `PROFILE_PATTERN`. */
@@ -65,7 +67,7 @@ export function connectHost({ profile, mayReload = () => true, onFatal = () => u
 async function open(door: Door, view: ViewState, { profile, mayReload, onFatal }: Required<ConnectOptions>): Promise<void> {
   // Its script loads while the configuration does.
   let first: HostWorkerPort | undefined = createWorker();
-  const config = await loadConfig();
+  const config = withIceSettings(await loadConfig(), readIceSettings(profile));
   view.set({ config });
   let reloads = false;
   const reloadOnce = () => {

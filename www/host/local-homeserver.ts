@@ -87,14 +87,14 @@ export class LocalHomeserver {
   async #startOn(host: Pick<typeof Host, "start">, storage: StorageChoice): Promise<Running> {
     const { profile, config, rtc } = this.options;
     const database = `warren/${profile}`;
-    const { relays, iceServers, serverNameSuffix } = config;
+    const { relays, iceServers, hideAddresses = false, serverNameSuffix } = config;
     this.hosting = { ...this.hosting, storage };
     try {
       const onStatus = (status: HostStatus) => {
         if (status.storage.error === "fenced") return this.options.onFenced();
         this.#tell({ ...this.hosting, status });
       };
-      return await host.start({ profile, database, storage: storage.kind, relays, iceServers, serverNameSuffix }, onStatus, rtc);
+      return await host.start({ profile, database, storage: storage.kind, relays, iceServers, hideAddresses, serverNameSuffix }, onStatus, rtc);
     } catch (error) {
       const instead = storage.kind === "indexeddb" && hostError(error).code === "storage_unavailable" && (await chooseMemory());
       if (instead) return this.#startOn(host, instead);

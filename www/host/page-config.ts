@@ -45,11 +45,16 @@ export function parseConfig(json: unknown): PageConfig | undefined {
   return {
     version: typeof given.version === "number" ? given.version : 1,
     relays: Array.isArray(given.relays) ? given.relays.filter((relay) => typeof relay === "string") : [],
-    iceServers: Array.isArray(given.iceServers) ? (given.iceServers as PageConfig["iceServers"]) : [],
+    iceServers: Array.isArray(given.iceServers) ? given.iceServers.filter(isIceServer) : [],
     serverNameSuffix: /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(suffix) ? suffix : "alt",
     publicUrl: text(given.publicUrl, globalThis.location?.origin ?? ""),
     build: typeof given.build === "string" ? given.build : undefined,
   };
+}
+
+function isIceServer(server: unknown): server is PageConfig["iceServers"][number] {
+  const { urls } = (server ?? {}) as { urls?: unknown };
+  return typeof urls === "string" || (Array.isArray(urls) && urls.every((url) => typeof url === "string"));
 }
 
 function read(): PageConfig | undefined {

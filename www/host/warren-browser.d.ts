@@ -10,6 +10,7 @@ declare module "warren-browser" {
     relays: string[];
     /** Servers that help to find direct paths; none are asked but these. */
     iceServers: RTCIceServer[];
+    hideAddresses: boolean;
     serverNameSuffix: string;
   }
 

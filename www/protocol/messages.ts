@@ -60,10 +60,30 @@ export interface HostStatus {
   relay: { state: "none" | "connecting" | "connected" | "offline"; address?: string; error?: string };
   /** Our own dialable multiaddrs, for links. */
   addresses: string[];
-  /** Live connections to other homeservers, and what each goes by. */
-  peers: { serverName: string; path: PeerPath }[];
+  /** Homeservers met or looked for since the start. */
+  peers: PeerStatus[];
   /** Destinations for which something waits to be sent. */
   outbox: { destination: string; waiting: number; retryAtMs?: number; error?: string }[];
+}
+
+export interface PeerStatus {
+  serverName: string;
+  state: "connected" | "connecting" | "away";
+  /** What a live connection goes by. */
+  path?: PeerPath;
+  roundTripMs?: number;
+  /** When it last showed that it is alive, in ms since 1970. */
+  seenMs?: number;
+  /** Why it was not reached last. */
+  unreached?: PeerFailure;
+  /** The last attempt at a direct path: what came of it, and numbers of addresses by kind. */
+  direct?: { atMs: number; failure?: PeerFailure; ours: Record<string, number>; theirs: Record<string, number> };
+}
+
+/** A cause with a name that does not change, and the words of what failed. */
+export interface PeerFailure {
+  cause: string;
+  detail: string;
 }
 
 /** "direct": from browser to browser, with no need of a relay any more. "browser": to another profile of this one. */
@@ -85,6 +105,8 @@ export interface PageConfig {
   /** Multiaddrs of relays. */
   relays: string[];
   iceServers: { urls: string | string[]; username?: string; credential?: string }[];
+  /** The person's own wish: nobody shall learn this device's addresses. */
+  hideAddresses?: boolean;
   serverNameSuffix: string;
   /** Where others reach this page; links begin with it. */
   publicUrl: string;

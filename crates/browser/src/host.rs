@@ -54,6 +54,9 @@ struct Config {
     /// Servers that help to find direct paths, as an `RTCConfiguration` names them.
     #[serde(default)]
     ice_servers: Vec<IceServer>,
+    /// Of these only TURN servers are used, and nobody is told an address of this device.
+    #[serde(default)]
+    hide_addresses: bool,
     /// "error", "warn", "info", "debug" or "trace".
     #[serde(default = "default_log_level")]
     log_level: String,
@@ -187,7 +190,8 @@ impl Host {
         let (network, neighbours) = peer_transport::prepare(NetworkOptions {
             identity: identity.clone(),
             relays: config.relays,
-            rtc: rtc.map(|port| rtc_backend(port, config.ice_servers)),
+            has_ice_servers: !config.ice_servers.is_empty(),
+            rtc: rtc.map(|port| rtc_backend(port, config.ice_servers, config.hide_addresses)),
             clock: clock.clone(),
             entropy: entropy.clone(),
             tasks: Rc::new(tasks.clone()),
@@ -225,13 +229,13 @@ impl Host {
     }
 }
 
-fn rtc_backend(port: MessagePort, servers: Vec<IceServer>) -> Box<dyn RtcBackend> {
+fn rtc_backend(port: MessagePort, servers: Vec<IceServer>, relay_only: bool) -> Box<dyn RtcBackend> {
     let servers = servers.into_iter().map(|server| ice::IceServer {
         urls: server.urls.into_vec(),
         username: server.username,
         credential: server.credential,
     });
-    let configuration = IceConfiguration { servers: servers.collect(), relay_only: false };
+    let configuration = IceConfiguration { servers: servers.collect(), relay_only };
     Box::new(BrokeredBackend::new(port, configuration))
 }
 

@@ -11,7 +11,9 @@ use libp2p::{
 
 use crate::{
     neighbours::{self, Neighbours},
-    status::{HostStatus, PathKind, PeerStatus, RelayState, RelayStatus, StatusReporter},
+    status::{
+        DirectAttempt, Failure, HostStatus, PathKind, PeerState, PeerStatus, RelayState, RelayStatus, StatusReporter,
+    },
     websocket::WebSocketTransport,
 };
 use warren::{
@@ -65,8 +67,46 @@ pub fn run(network: &Network, neighbours: Option<&Neighbours>, homeserver: &Rc<H
 fn apply(network: &NetworkStatus, status: &mut HostStatus) {
     status.relay = relay(&network.relays);
     status.addresses = network.addresses.iter().map(ToString::to_string).collect();
-    let peer = |peer: &network::PeerStatus| PeerStatus { server_name: peer.server.to_string(), path: path(peer.path) };
     status.peers = network.peers.iter().map(peer).collect();
+}
+
+fn peer(peer: &network::PeerStatus) -> PeerStatus {
+    let (state, by, round_trip_ms, unreached) = match &peer.state {
+        network::PeerState::Connected { path: by, round_trip_ms } => {
+            (PeerState::Connected, Some(path(*by)), *round_trip_ms, None)
+        }
+        network::PeerState::Connecting => (PeerState::Connecting, None, None, None),
+        network::PeerState::Away(unreached) => (PeerState::Away, None, None, unreached.as_ref()),
+    };
+    let unreached =
+        unreached.map(|unreached| Failure { cause: cause(unreached.cause), detail: unreached.reason.clone() });
+    let direct = peer.direct.as_ref().map(|attempt| DirectAttempt {
+        at_ms: attempt.at_ms,
+        failure: attempt
+            .failure
+            .as_ref()
+            .map(|(cause, detail)| Failure { cause: cause.name(), detail: detail.clone() }),
+        ours: attempt.ours.iter().map(|(kind, number)| (kind.to_string(), *number)).collect(),
+        theirs: attempt.theirs.iter().map(|(kind, number)| (kind.to_string(), *number)).collect(),
+    });
+    PeerStatus {
+        server_name: peer.server.to_string(),
+        state,
+        path: by,
+        round_trip_ms,
+        seen_ms: peer.seen_ms,
+        unreached,
+        direct,
+    }
+}
+
+fn cause(cause: network::Cause) -> &'static str {
+    match cause {
+        network::Cause::NoAddress => "no_address",
+        network::Cause::RelayUnreachable => "relay_unreachable",
+        network::Cause::NotAtRelay => "not_at_relay",
+        network::Cause::Other => "other",
+    }
 }
 
 /// The best of the relays stands for all.

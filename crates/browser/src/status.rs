@@ -1,6 +1,7 @@
 //! What the host says of itself to the page, pushed when it changes.
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     rc::Rc,
     time::Duration,
 };
@@ -74,7 +75,43 @@ pub enum RelayState {
 #[serde(rename_all = "camelCase")]
 pub struct PeerStatus {
     pub server_name: String,
-    pub path: PathKind,
+    pub state: PeerState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathKind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreached: Option<Failure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direct: Option<DirectAttempt>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerState {
+    Connected,
+    Connecting,
+    Away,
+}
+
+/// A cause that the page has words for, and the words of what failed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Failure {
+    pub cause: &'static str,
+    pub detail: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DirectAttempt {
+    pub at_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// Numbers of addresses by kind.
+    pub ours: BTreeMap<String, usize>,
+    pub theirs: BTreeMap<String, usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

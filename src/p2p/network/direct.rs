@@ -10,7 +10,10 @@ use futures::{
 };
 use libp2p::{PeerId, swarm::ConnectionId};
 
-use super::{Command, Inner};
+use super::{
+    Command, Inner,
+    known_peers::{Cause, Unreached},
+};
 use crate::p2p::connections::Path;
 
 /// When to try, in milliseconds after the try before. After that the circuit is used until it ends; the next circuit
@@ -105,13 +108,13 @@ async fn try_for(inner: &Rc<Inner>, peer: PeerId, dialed_by_us: bool) {
             Ok(()) => return,
             // The peer's own offer was faster.
             Err(_) if inner.connections.borrow().has_direct(&peer) => return,
-            Err(reason) => tracing::info!(%peer, reason, "no direct connection"),
+            Err(reason) => tracing::info!(%peer, %reason, "no direct connection"),
         }
     }
 }
 
-async fn dial(inner: &Rc<Inner>, peer: PeerId) -> Result<(), String> {
+async fn dial(inner: &Rc<Inner>, peer: PeerId) -> Result<(), Unreached> {
     let (answer, dialed) = oneshot::channel();
     inner.command(Command::DialDirect { peer, answer });
-    dialed.await.unwrap_or_else(|_| Err("the network is stopped".to_owned()))
+    dialed.await.unwrap_or_else(|_| Err(Unreached::new(Cause::Other, "the network is stopped")))
 }

@@ -12,6 +12,7 @@ use libp2p::{
     identify,
     multiaddr::Protocol,
     ping,
+    relay::outbound::hop::ConnectError,
     swarm::{
         ConnectionId, DialError, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
@@ -22,7 +23,9 @@ use libp2p_webrtc_p2p as webrtc;
 use super::{
     Command, Inner, NetworkEvent, Reserved,
     behaviour::{Behaviour, BehaviourEvent},
-    direct, rejoin,
+    direct,
+    known_peers::{Cause, Unreached},
+    rejoin,
     serving::Serving,
 };
 use crate::p2p::{
@@ -60,7 +63,7 @@ struct EventLoop {
     serving: Serving,
     inner: Rc<Inner>,
     /// Who waits for which dial.
-    dials: BTreeMap<ConnectionId, oneshot::Sender<Result<(), String>>>,
+    dials: BTreeMap<ConnectionId, oneshot::Sender<Result<(), Unreached>>>,
     listeners: Listeners,
 }
 
@@ -100,16 +103,16 @@ impl EventLoop {
         }
     }
 
-    fn dial_direct(&mut self, peer: PeerId, answer: oneshot::Sender<Result<(), String>>) {
+    fn dial_direct(&mut self, peer: PeerId, answer: oneshot::Sender<Result<(), Unreached>>) {
         let direct = self.swarm.behaviour_mut().direct.as_mut();
         match direct.and_then(|direct| direct.dial(&webrtc::address::direct(peer))) {
             Some(options) => self.dial(options, answer),
-            None => drop(answer.send(Err("direct connections cannot be made here".to_owned()))),
+            None => drop(answer.send(Err(Unreached::new(Cause::Other, "direct connections cannot be made here")))),
         }
     }
 
     /// Whether a dial is wanted has been decided already; a crossing one is sorted out afterwards.
-    fn dial(&mut self, options: DialOpts, answer: oneshot::Sender<Result<(), String>>) {
+    fn dial(&mut self, options: DialOpts, answer: oneshot::Sender<Result<(), Unreached>>) {
         let connection = options.connection_id();
         match self.swarm.dial(options) {
             Ok(()) => {
@@ -156,6 +159,11 @@ impl EventLoop {
             }
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { peer, connection, result })) => {
                 self.pinged(peer, connection, result);
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Direct(event)) => {
+                let (now_ms, asked_stun) = (self.inner.clock.now_ms(), self.inner.has_ice_servers);
+                self.inner.note(event.peer).attempted(now_ms, event, asked_stun);
+                self.inner.tell(NetworkEvent::Changed);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Streams(Incoming { peer, stream, .. })) => {
                 self.serving.accept(peer, stream);
@@ -235,6 +243,12 @@ impl EventLoop {
             return;
         }
         let Some(server) = peer_name::server_of_peer(&peer, &info.agent_version) else { return };
+        {
+            let mut known = self.inner.note(peer);
+            known.server = Some(server.clone());
+            known.seen_ms = Some(self.inner.clock.now_ms());
+            known.unreached = None;
+        }
         let before = self.inner.homeservers.borrow_mut().insert(peer, server.clone());
         if before.is_none() {
             rejoin::met(&self.inner, peer);
@@ -245,8 +259,15 @@ impl EventLoop {
 
     fn pinged(&mut self, peer: PeerId, connection: ConnectionId, result: Result<std::time::Duration, ping::Failure>) {
         match result {
-            Ok(_) => {
-                let retired = self.inner.connections.borrow_mut().proven(peer, connection, self.inner.clock.now_ms());
+            Ok(round_trip) => {
+                let now_ms = self.inner.clock.now_ms();
+                let round_trip_ms = u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX);
+                if self.inner.homeservers.borrow().contains_key(&peer)
+                    && self.inner.note(peer).answered(now_ms, round_trip_ms)
+                {
+                    self.inner.tell(NetworkEvent::Changed);
+                }
+                let retired = self.inner.connections.borrow_mut().proven(peer, connection, now_ms);
                 retired.into_iter().for_each(|connection| self.close_later(peer, connection));
             }
             Err(ping::Failure::Unsupported) => {}
@@ -268,16 +289,24 @@ impl EventLoop {
 }
 
 /// Why a dial failed, in the words of what failed first at the bottom.
-fn why(error: &DialError) -> String {
+fn why(error: &DialError) -> Unreached {
     match error {
         DialError::Transport(errors) => {
             let mut causes: Vec<String> = errors.iter().map(|(_, error)| root_cause(error)).collect();
             causes.dedup();
-            causes.join("; ")
+            let not_at_relay = errors.iter().any(|(_, error)| lacks_reservation(error));
+            let cause = if not_at_relay { Cause::NotAtRelay } else { Cause::Other };
+            Unreached::new(cause, causes.join("; "))
         }
-        DialError::WrongPeerId { .. } => "somebody else answers at its address".to_owned(),
-        other => other.to_string(),
+        DialError::WrongPeerId { .. } => Unreached::new(Cause::Other, "somebody else answers at its address"),
+        other => Unreached::new(Cause::Other, other.to_string()),
     }
+}
+
+/// Whether a relay answered that the peer is not there.
+fn lacks_reservation(error: &(dyn std::error::Error + 'static)) -> bool {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.into_iter().any(|error| matches!(error.downcast_ref(), Some(ConnectError::NoReservation)))
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {

@@ -8,12 +8,15 @@ use futures::{
 };
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 
-use super::{Command, Inner, Reaching};
+use super::{
+    Command, Inner, NetworkEvent, Reaching,
+    known_peers::{Cause, Unreached},
+};
 use crate::p2p::address_book::RelayAddress;
 
 impl Inner {
     /// The connection to use for `peer`, made if need be. The error says why there is none.
-    pub(super) async fn reach(self: &Rc<Self>, peer: PeerId) -> Result<ConnectionId, String> {
+    pub(super) async fn reach(self: &Rc<Self>, peer: PeerId) -> Result<ConnectionId, Unreached> {
         let best = self.connections.borrow().best(&peer);
         if let Some(connection) = best {
             return Ok(connection);
@@ -21,11 +24,11 @@ impl Inner {
         let dialing = Box::pin(self.clone().dial_peer(peer));
         share(&self.reaching, peer, dialing).await?;
         let best = self.connections.borrow().best(&peer);
-        best.ok_or_else(|| "the connection was lost at once".to_owned())
+        best.ok_or_else(|| Unreached::new(Cause::Other, "the connection was lost at once"))
     }
 
     /// A connection to `relay` itself, which is what circuits and reservations are asked for on.
-    pub(super) async fn reach_relay(self: &Rc<Self>, relay: &RelayAddress) -> Result<(), String> {
+    pub(super) async fn reach_relay(self: &Rc<Self>, relay: &RelayAddress) -> Result<(), Unreached> {
         if self.connections.borrow().has_direct(&relay.peer) {
             return Ok(());
         }
@@ -33,10 +36,20 @@ impl Inner {
         share(&self.reaching_relays, relay.peer, dialing).await
     }
 
-    async fn dial_peer(self: Rc<Self>, peer: PeerId) -> Result<(), String> {
+    /// Notes what came of it.
+    async fn dial_peer(self: Rc<Self>, peer: PeerId) -> Result<(), Unreached> {
+        self.tell(NetworkEvent::Changed);
+        let dialed = self.clone().dial_addresses_of(peer).await;
+        self.note(peer).unreached = dialed.clone().err();
+        self.tell(NetworkEvent::Changed);
+        dialed
+    }
+
+    async fn dial_addresses_of(self: Rc<Self>, peer: PeerId) -> Result<(), Unreached> {
         let addresses = self.book.borrow().addresses_to_dial(peer, &self.relays);
         if addresses.is_empty() {
-            return Err("no address of it is known, and there is no relay to look for it".to_owned());
+            let reason = "no address of it is known, and there is no relay to look for it";
+            return Err(Unreached::new(Cause::NoAddress, reason));
         }
         let addresses = self.with_relays_connected(addresses).await?;
         self.dial(peer, addresses).await
@@ -44,7 +57,7 @@ impl Inner {
 
     /// Those of `addresses` that need no relay, or one we are connected to now. A circuit that is asked for while the
     /// relay itself is being dialed is dropped by libp2p, so relays come first.
-    async fn with_relays_connected(self: &Rc<Self>, addresses: Vec<Multiaddr>) -> Result<Vec<Multiaddr>, String> {
+    async fn with_relays_connected(self: &Rc<Self>, addresses: Vec<Multiaddr>) -> Result<Vec<Multiaddr>, Unreached> {
         let connect = |address: Multiaddr| async move {
             match RelayAddress::of_circuit(&address) {
                 Some(relay) => match self.reach_relay(&relay).await {
@@ -62,13 +75,13 @@ impl Inner {
                 Err(reason) => why_not = reason,
             }
         }
-        if reachable.is_empty() { Err(why_not) } else { Ok(reachable) }
+        if reachable.is_empty() { Err(Unreached::new(Cause::RelayUnreachable, why_not)) } else { Ok(reachable) }
     }
 
-    pub(super) async fn dial(self: Rc<Self>, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<(), String> {
+    pub(super) async fn dial(self: Rc<Self>, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<(), Unreached> {
         let (answer, dialed) = oneshot::channel();
         self.command(Command::Dial { peer, addresses, answer });
-        dialed.await.unwrap_or_else(|_| Err("the network is stopped".to_owned()))
+        dialed.await.unwrap_or_else(|_| Err(Unreached::new(Cause::Other, "the network is stopped")))
     }
 }
 
@@ -76,8 +89,8 @@ impl Inner {
 async fn share(
     dials: &RefCell<BTreeMap<PeerId, Reaching>>,
     peer: PeerId,
-    dialing: LocalBoxFuture<'static, Result<(), String>>,
-) -> Result<(), String> {
+    dialing: LocalBoxFuture<'static, Result<(), Unreached>>,
+) -> Result<(), Unreached> {
     let shared = dials.borrow_mut().entry(peer).or_insert_with(|| dialing.shared()).clone();
     let result = shared.clone().await;
     let mut dials = dials.borrow_mut();

@@ -70,7 +70,7 @@ pub(super) fn relay_is_back(inner: &Rc<Inner>) {
             let inner = inner.clone();
             async move {
                 if let Err(reason) = inner.reach(peer).await {
-                    tracing::debug!(%peer, reason, "not back yet");
+                    tracing::debug!(%peer, %reason, "not back yet");
                 }
             }
         }

@@ -92,6 +92,7 @@ impl Inner {
         if peer == self.local {
             return Err(Failure::Unreachable("it is this server".to_owned()));
         }
+        self.note(peer).server.get_or_insert_with(|| destination.to_owned());
         let host = HeaderValue::from_str(destination.as_str());
         request.headers_mut().insert(header::HOST, host.map_err(|error| Failure::Unreachable(error.to_string()))?);
         let streams = self.lanes_to(peer).lane(lane);
@@ -131,7 +132,7 @@ impl Inner {
     async fn open(self: &Rc<Self>, peer: PeerId) -> Result<Kept, Failure> {
         let mut tries_left = OPEN_TRIES;
         loop {
-            let connection = self.reach(peer).await.map_err(Failure::Unreachable)?;
+            let connection = self.reach(peer).await.map_err(|unreached| Failure::Unreachable(unreached.reason))?;
             let (answer, opened) = oneshot::channel();
             self.command(Command::OpenStream { peer, connection, answer });
             let broken = match opened.await {

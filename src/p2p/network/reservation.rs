@@ -37,7 +37,7 @@ pub(super) async fn keep(inner: Rc<Inner>, index: usize) {
 async fn reserve(inner: &Rc<Inner>, index: usize) -> Result<Reserved, String> {
     let relay = &inner.relays[index];
     // A reservation that is asked for while the relay is being dialed is dropped by libp2p.
-    inner.reach_relay(relay).await?;
+    inner.reach_relay(relay).await.map_err(|unreached| unreached.reason)?;
     let (answer, reserved) = oneshot::channel();
     inner.command(Command::Reserve { circuit: relay.circuit(), answer });
     reserved.await.unwrap_or_else(|_| Err("the network is stopped".to_owned()))

@@ -159,6 +159,7 @@ impl Tab {
         let identity = Rc::new(Identity::from_seed([seed; 32], DEFAULT_SUFFIX).unwrap());
         let name = identity.server_name().to_owned();
         let options = NetworkOptions {
+            has_ice_servers: false,
             identity,
             relays: relays.iter().map(|relay| relay.address.to_string()).collect(),
             rtc,
@@ -196,11 +197,11 @@ impl Tab {
     }
 
     async fn connected_to(&self, other: &Tab) {
-        self.until(|status| status.peers.iter().any(|peer| peer.server == other.name)).await;
+        self.until(|status| status.peers.iter().any(|peer| peer.server == other.name && peer.path().is_some())).await;
     }
 
     async fn alone(&self) {
-        self.until(|status| status.peers.is_empty()).await;
+        self.until(|status| status.peers.iter().all(|peer| peer.path().is_none())).await;
     }
 
     fn is_answer(&self, asker: &Tab, path: &str, answer: &str) -> bool {
@@ -228,7 +229,7 @@ fn two_meet_through_a_relay_and_both_hear_of_it() {
         assert!(other.is_answer(&one, "/a?b=c", &answer), "{answer}");
         join(one.connected_to(&other), other.connected_to(&one)).await;
         assert_eq!(one.network.connected(), std::slice::from_ref(&other.name));
-        assert_eq!(other.network.status().peers[0].path, crate::p2p::connections::Path::Relay);
+        assert_eq!(other.network.status().peers[0].path(), Some(crate::p2p::connections::Path::Relay));
         let answer = other.ask(&one.name, "/back").await.unwrap();
         assert!(one.is_answer(&other, "/back", &answer), "{answer}");
         // Many at once on few streams, none lost.
@@ -356,6 +357,26 @@ fn what_cannot_be_reached_says_why() {
                 other => panic!("{other}"),
             }
         }
+        // The page has words for these.
+        for (tab, name, expected) in
+            [(&one, absent.server_name(), Cause::NotAtRelay), (&lonely, &*one.name, Cause::NoAddress)]
+        {
+            let status = tab.network.status();
+            let peer = status.peers.iter().find(|peer| peer.server == name).expect("who was looked for is known");
+            assert!(
+                matches!(&peer.state, PeerState::Away(Some(unreached)) if unreached.cause == expected),
+                "{:?}",
+                peer.state
+            );
+        }
+        relay.die().await;
+        one.until(|status| matches!(status.relays[0].state, RelayState::Offline { .. })).await;
+        assert!(one.ask(absent.server_name(), "/").await.is_err());
+        let state = one.network.status().peers[0].state.clone();
+        assert!(
+            matches!(&state, PeerState::Away(Some(unreached)) if unreached.cause == Cause::RelayUnreachable),
+            "{state:?}"
+        );
         one.network.stop();
         assert!(one.ask(absent.server_name(), "/").await.is_err());
     });

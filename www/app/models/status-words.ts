@@ -2,6 +2,7 @@
 
 import type { HostStatus, HostView } from "../../host/index.ts";
 import { strings } from "../strings.ts";
+import { connectedPeers } from "./peer-words.ts";
 
 /** "good": all is well. "busy": wait. "away": works, but not connected. "bad": the user should do something. */
 export type Tone = "good" | "busy" | "away" | "bad";
@@ -34,7 +35,8 @@ export function statusLine(view: HostView, peopleOf: PeopleOf): StatusLine {
   if (view.phase === "starting" || !status) return { tone: "busy", text: words.starting };
 
   const waiting = waitingWords(status, peopleOf);
-  const direct = status.peers.filter(({ path }) => path !== "relay").length;
+  const connected = connectedPeers(status);
+  const direct = connected.filter(({ path }) => path !== "relay").length;
   switch (status.relay.state) {
     case "offline":
       if (direct > 0) return { tone: "away", text: `${words.offlineButDirect(direct)} · ${waiting ?? words.nothingWaits}` };
@@ -44,7 +46,7 @@ export function statusLine(view: HostView, peopleOf: PeopleOf): StatusLine {
     case "connecting":
       return { tone: "busy", text: joined(words.connecting, waiting) };
     case "connected": {
-      const peers = words.peers(status.peers.length, direct);
+      const peers = words.peers(connected.length, direct);
       return { tone: "good", text: `${peers} · ${waiting ?? words.nothingWaits}` };
     }
   }

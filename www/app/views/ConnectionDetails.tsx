@@ -1,19 +1,22 @@
 // Everything the host knows of its connections, for those who want to know why.
 
-import type { HostView, PeerPath } from "../../host/index.ts";
+import type { HostView, PeerStatus } from "../../host/index.ts";
 import { shortServerName } from "../models/names.ts";
+import { connectionReport, peerFacts, peerReason, peerState } from "../models/peer-words.ts";
 import { namesOf, type PeopleOf } from "../models/status-words.ts";
 import { momentWords, untilWords } from "../models/time-words.ts";
 import { strings } from "../strings.ts";
+import { CopyButton } from "./CopyButton.tsx";
 import { Icon } from "./Icon.tsx";
 
 export interface ConnectionDetailsProps {
   view: HostView;
   peopleAt: PeopleOf;
+  nowMs: number;
   onClose: () => void;
 }
 
-export function ConnectionDetails({ view, peopleAt, onClose }: ConnectionDetailsProps) {
+export function ConnectionDetails({ view, peopleAt, nowMs, onClose }: ConnectionDetailsProps) {
   const words = strings.status;
   const status = view.homeserver;
   return (
@@ -40,13 +43,7 @@ export function ConnectionDetails({ view, peopleAt, onClose }: ConnectionDetails
             <dt>{words.row.peers}</dt>
             <dd>
               {status.peers.length === 0 && words.nobody}
-              <PlainList
-                rows={status.peers.map(({ serverName, path }) => ({
-                  key: serverName,
-                  path,
-                  text: `${namesOf([serverName], peopleAt)} (${shortServerName(serverName)}), ${words.paths[path]}`,
-                }))}
-              />
+              <Peers peers={status.peers} peopleAt={peopleAt} nowMs={nowMs} />
             </dd>
             <dt>{words.row.waiting}</dt>
             <dd>
@@ -90,6 +87,10 @@ export function ConnectionDetails({ view, peopleAt, onClose }: ConnectionDetails
           </>
         )}
       </dl>
+      <div className="report">
+        <CopyButton text={() => connectionReport(view, Date.now(), navigator.userAgent)} label={strings.peers.copyReport} />
+        <p className="hint">{strings.peers.reportHint}</p>
+      </div>
     </>
   );
 }
@@ -106,14 +107,31 @@ function outboxRows(outbox: NonNullable<HostView["homeserver"]>["outbox"], peopl
     });
 }
 
-function PlainList({ rows }: { rows: { key: string; text: string; path?: PeerPath }[] }) {
+function Peers({ peers, peopleAt, nowMs }: { peers: PeerStatus[]; peopleAt: PeopleOf; nowMs: number }) {
+  if (peers.length === 0) return null;
+  return (
+    <ul className="plain-list peers">
+      {peers.map((peer) => {
+        const reason = peerReason(peer);
+        const facts = peer.path === "relay" ? peerFacts(peer) : undefined;
+        return (
+          <li key={peer.serverName} data-path={peer.path}>
+            {namesOf([peer.serverName], peopleAt)} ({shortServerName(peer.serverName)}): {peerState(peer, nowMs)}
+            {reason !== undefined && <p>{reason}</p>}
+            {facts !== undefined && <p>{facts}</p>}
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
+
+function PlainList({ rows }: { rows: { key: string; text: string }[] }) {
   if (rows.length === 0) return null;
   return (
     <ul className="plain-list">
       {rows.map((row) => (
-        <li key={row.key} data-path={row.path}>
-          {row.text}
-        </li>
+        <li key={row.key}>{row.text}</li>
       ))}
     </ul>
   );

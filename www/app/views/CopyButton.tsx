@@ -6,7 +6,7 @@ import { Icon } from "./Icon.tsx";
 
 const SAID_FOR_MS = 2_500;
 
-export function CopyButton({ text, label = strings.general.copy }: { text: string; label?: string }) {
+export function CopyButton({ text, label = strings.general.copy }: { text: string | (() => string); label?: string }) {
   const [outcome, setOutcome] = useState<"copied" | "failed">();
   useEffect(() => {
     if (outcome === undefined) return undefined;
@@ -16,7 +16,7 @@ export function CopyButton({ text, label = strings.general.copy }: { text: strin
   const copy = async (): Promise<void> => {
     try {
       // Missing outside of secure contexts, which is one way to fail.
-      await navigator.clipboard.writeText(text);
+      await navigator.clipboard.writeText(typeof text === "string" ? text : text());
       setOutcome("copied");
     } catch {
       setOutcome("failed");

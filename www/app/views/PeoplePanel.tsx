@@ -23,7 +23,7 @@ export function PeoplePanel({ account, room, facts }: { account: Account; room: 
   const model = useMemo(() => new RoomPeople(account.client, room), [account, room]);
   const people = useReadable(model.people);
   const peers = useReadable(host.status).homeserver?.peers;
-  const connected = useMemo(() => new Set(peers?.map((peer) => peer.serverName)), [peers]);
+  const connected = useMemo(() => new Set(peers?.filter(({ state }) => state === "connected").map((peer) => peer.serverName)), [peers]);
   const [action, setAction] = useState<Action>();
   const [problem, setProblem] = useState<string>();
   useEffect(() => {

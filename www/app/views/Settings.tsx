@@ -1,6 +1,7 @@
 // One's own name and user id, the page's colours, and how to use another Matrix app with the same homeserver.
 
 import { useState } from "react";
+import { ICE_SERVERS_MAX, keepIceSettings, parseIceServers, readIceSettings, type IceSettings } from "../../host/index.ts";
 import type { Account } from "../models/account.ts";
 import { DISPLAY_NAME_MAX_CHARS, nameProblem } from "../models/entrance.ts";
 import { explainError } from "../models/explain-error.ts";
@@ -26,6 +27,7 @@ export function Settings({ account }: { account: Account }) {
           <CopyButton text={account.userId} />
         </section>
         <ThemeChoice />
+        <Paths />
         <OtherApps account={account} />
       </div>
     </section>
@@ -100,6 +102,70 @@ function ThemeChoice() {
         </label>
       ))}
     </fieldset>
+  );
+}
+
+/** How this browser looks for direct paths. */
+function Paths() {
+  const { profile } = usePage();
+  const words = strings.settings;
+  const [settings, setSettings] = useState<IceSettings>(() => readIceSettings(profile));
+  const [outcome, setOutcome] = useState<{ saved: boolean; text: string }>();
+  const change = (changed: Partial<IceSettings>): void => {
+    setSettings({ ...settings, ...changed });
+    setOutcome(undefined);
+  };
+  const save = (): void => {
+    const parsed = parseIceServers(settings.servers);
+    if ("badLine" in parsed) return setOutcome({ saved: false, text: words.badIceServer(parsed.badLine, ICE_SERVERS_MAX) });
+    const saved = keepIceSettings(profile, settings);
+    setOutcome({ saved, text: saved ? words.pathsSaved : words.notKept });
+  };
+  return (
+    <section aria-labelledby="paths-title">
+      <h2 id="paths-title">{words.paths}</h2>
+      <form
+        className="form"
+        onSubmit={(event) => {
+          event.preventDefault();
+          save();
+        }}
+      >
+        <label className="choice">
+          <input type="checkbox" checked={settings.hideAddresses} onChange={(event) => change({ hideAddresses: event.target.checked })} />
+          <span className="choice-title">{words.hideAddresses}</span>
+          <span className="hint">{words.hideAddressesHint}</span>
+        </label>
+        <label htmlFor="ice-servers" className="section-label">
+          {words.iceServers}
+        </label>
+        <textarea
+          id="ice-servers"
+          className="field"
+          rows={2}
+          spellCheck={false}
+          aria-describedby="ice-servers-hint"
+          value={settings.servers}
+          onChange={(event) => change({ servers: event.target.value })}
+        />
+        <p id="ice-servers-hint" className="hint">
+          {words.iceServersHint}
+        </p>
+        <div className="field-row">
+          <button type="submit" className="button">
+            {strings.general.save}
+          </button>
+          {outcome?.saved === true && (
+            <button type="button" className="link-button" onClick={() => location.reload()}>
+              {strings.status.reload}
+            </button>
+          )}
+        </div>
+        <p role="status" className={outcome?.saved === false ? "problem" : "hint"}>
+          {outcome?.text}
+        </p>
+      </form>
+    </section>
   );
 }
 

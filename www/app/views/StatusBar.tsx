@@ -19,7 +19,8 @@ export function StatusBar({ peopleAt }: { peopleAt: PeopleOf }) {
   const view = useReadable(host.status);
   const current = statusLine(view, peopleAt);
   const line = useSteady(current, `${current.tone} ${current.text}`, STEADY_MS);
-  const warning = statusWarning(view, useNow(CLOCK_MS));
+  const nowMs = useNow(CLOCK_MS);
+  const warning = statusWarning(view, nowMs);
   const detailsId = useId();
   const details = useRef<HTMLDivElement>(null);
   return (
@@ -48,7 +49,7 @@ export function StatusBar({ peopleAt }: { peopleAt: PeopleOf }) {
         </button>
       </div>
       <div ref={details} id={detailsId} popover="auto" className="popover" role="dialog" aria-label={strings.status.detailsTitle}>
-        <ConnectionDetails view={view} peopleAt={peopleAt} onClose={() => details.current?.hidePopover()} />
+        <ConnectionDetails view={view} peopleAt={peopleAt} nowMs={nowMs} onClose={() => details.current?.hidePopover()} />
       </div>
     </footer>
   );
