@@ -57,7 +57,7 @@ export async function installPackages() {
 }
 
 /** The command line of npm: the one that runs us, if one does. */
-function npm(...args) {
+export function npm(...args) {
   const cli = process.env.npm_execpath;
   if (cli?.endsWith(".js")) return [process.execPath, [cli, ...args]];
   return [process.platform === "win32" ? "npm.cmd" : "npm", args];

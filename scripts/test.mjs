@@ -3,6 +3,7 @@
 import { installBrowsers } from "./browsers.mjs";
 import { check } from "./check.mjs";
 import { e2e } from "./e2e.mjs";
+import { interop } from "./interop.mjs";
 import { pageTests } from "./page-tests.mjs";
 import { nativeTests, wasmTests } from "./rust-tests.mjs";
 import { setUp } from "./setup.mjs";
@@ -12,7 +13,7 @@ await task(async () => {
   const started = performance.now();
   const tools = await setUp();
   await installBrowsers();
-  const stages = [check, nativeTests, pageTests, () => wasmTests(tools), stories];
+  const stages = [check, nativeTests, pageTests, () => wasmTests(tools), () => interop(tools), stories];
   const results = [];
   for (const stage of stages) results.push(await stage());
 

@@ -1,144 +1,259 @@
-// Ours and unmodified js-libp2p, each in a page: both dial and are dialed, talk, and none ever hangs.
-//
-// `node tests/interop/run.mjs [--browser=firefox] [--no-build]`. Needs what tests/wasm/run.mjs needs, and the network once
-// for js-libp2p's packages, which nothing else installs.
+// Holds libp2p-webrtc-p2p against js-libp2p as it is published: pages in Chromium and Firefox, each a process of its own,
+// and a Node process, introduced by the real relay. Each dials each; then both say who they are, ping, and echo 1 MB.
+// Called by scripts/interop.mjs, which builds what is needed first.
 /* global window */
-import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { fork } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import esbuild from "esbuild";
-import puppeteer from "puppeteer-core";
-import { findBrowser } from "../../scripts/browsers.mjs";
-import { build, builtProgram, relayOf, serve } from "../wasm/run.mjs";
+import { startBrowser } from "../e2e/browsers.mjs";
+import { Relay } from "../e2e/relay.mjs";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
+const ECHO_BYTES = 1_000_000;
+const CASE_MAX_MS = 60_000;
+const BROWSERS = ["chromium", "firefox"];
 
-/** Dials each way, of which the first is followed by a conversation. */
-const DIALS = 100;
-const DIAL_MAX_MS = 15_000;
-
-/** js-libp2p's own page, with its packages in one script. */
-async function jsPeer() {
-  if (!existsSync(path.join(HERE, "node_modules"))) {
-    const { status } = spawnSync("npm", ["ci", "--ignore-scripts", "--prefer-offline"], { cwd: HERE, stdio: ["ignore", "inherit", "inherit"] });
-    if (status !== 0) throw new Error("js-libp2p's packages could not be installed");
-  }
-  const { outputFiles } = await esbuild.build({
-    entryPoints: [path.join(HERE, "js-peer.js")],
-    bundle: true,
-    write: false,
-    format: "iife",
-    platform: "browser",
-    target: "es2022",
-  });
-  return outputFiles[0].text;
-}
-
-async function open(browser, url, script) {
-  const page = await browser.newPage();
-  if (process.env.WARREN_TEST_LOG) page.on("console", (message) => console.log(`    ${message.text()}`));
-  await page.goto(url);
-  await page.addScriptTag({ content: script });
-  return page;
-}
-
-const OURS = `
-  window.warrenPanicked = (message) => (window.panic = message);
-  window.ready = import("/pkg/warren_wasm_tests.js").then(async (wasm) => { await wasm.default(); window.wasm = wasm; });
-`;
-
-/** Calls methods of what `expression` is in the page; a panic there fails them. */
-function remote(page, expression) {
-  const call = (name) => (...args) =>
-    within(page.evaluate(
-      async (where, method, given) => {
-        const panicked = new Promise((_, reject) => setInterval(() => window.panic && reject(new Error(window.panic)), 20));
-        const target = where === "js" ? window.js : window.ours;
-        return Promise.race([panicked, target[method](...given)]);
-      },
-      expression,
-      name,
-      args,
-    ), `${expression}.${name}`);
-  return new Proxy({}, { get: (_, name) => call(name) });
-}
-
-function within(work, what) {
-  let timer;
-  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`${what}: not done after ${DIAL_MAX_MS} ms`)), DIAL_MAX_MS)));
-  return Promise.race([work, late]).finally(() => clearTimeout(timer));
-}
-
-async function interop(browser, relay) {
-  const server = await serve();
-  const url = `http://localhost:${server.address().port}/window.html`;
-  try {
-    const [address] = await relay.start();
-    const oursPage = await open(browser, url, OURS);
-    await oursPage.evaluate(async (at) => {
-      await window.ready;
-      window.ours = await window.wasm.InteropPeer.start(at);
-    }, address);
-    const jsPage = await open(browser, url, await jsPeer());
-    const ours = remote(oursPage, "ours");
-    const js = remote(jsPage, "js");
-    const them = await js.start(address);
-    const us = { id: await ours.id(), address: await ours.address() };
-    for (const [who, dial] of [
-      ["ours dials js-libp2p", () => ours.dial(them.address)],
-      ["js-libp2p dials ours", () => js.dial(us.address).then(() => ours.only_direct())],
-    ]) {
-      const times = [];
-      for (let round = 0; round < DIALS; round += 1) {
-        const started = performance.now();
-        await dial();
-        times.push(performance.now() - started);
-        await js.onlyDirect();
-        if (round === 0) await talk(ours, js, us, them);
-        await ours.part();
-        await js.part();
-      }
-      times.sort((a, b) => a - b);
-      const at = (part) => Math.round(times[Math.floor((times.length - 1) * part)]);
-      console.log(`ok   ${who}: ${DIALS} of ${DIALS}, median ${at(0.5)} ms, p95 ${at(0.95)} ms, max ${at(1)} ms; spoken to, with the circuit closed`);
+/**
+ * Resolves with `{ passed, failures: [{ name, message }] }`.
+ * @param {{ program: string, wasm: string, dials: number, words?: string[], report?: (line: string) => void }} options
+ * `wasm` is the folder with the module of the wasm tests; `dials` is how many dials of ours in a row must all succeed.
+ */
+export async function runInterop({ program, wasm, dials, words = [], report = console.log }) {
+  const directory = mkdtempSync(path.join(os.tmpdir(), "warren-interop-"));
+  const stage = new Stage(directory);
+  const results = { passed: 0, failures: [] };
+  const tell = async (name, work) => {
+    if (!words.every((word) => name.includes(word))) return;
+    try {
+      report(`ok   ${name}: ${await within(CASE_MAX_MS, work())}`);
+      results.passed += 1;
+    } catch (error) {
+      results.failures.push({ name, message: `${error.message}\n${stage.said()}` });
+      report(`FAIL ${name}: ${error.message}`);
     }
+  };
+  try {
+    await within(CASE_MAX_MS, stage.begin({ program, wasm }), "to start");
+    await tellAll(stage, tell, dials);
   } finally {
-    server.close();
+    await stage.end();
+    rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
+  }
+  return results;
+}
+
+async function tellAll(stage, tell, dials) {
+  const bothWays = async (ones, others) => {
+    for (const one of ones) {
+      for (const other of others) {
+        await tell(`${one.name} dials ${other.name}`, () => meet(one, other));
+        if (!isDeaf(other, one)) await tell(`${other.name} dials ${one.name}`, () => meet(other, one));
+      }
+    }
+  };
+  const theirs = [stage.node, ...(await stage.open("theirs", "theirs"))];
+  for (const kind of ["ours", "brokered"]) {
+    const ours = await stage.open("ours", kind);
+    await bothWays(ours, theirs);
+    await tell(`${dials} dials in a row, ${ours[0].name} to ${theirs[1].name}`, () => dialAgainAndAgain(ours[0], theirs[1], dials));
+  }
+  await bothWays(await stage.open("ours", "brokered"), await stage.open("theirs", "ours"));
+}
+
+/**
+ * js-libp2p in Chromium waits until `init`, which it has closed a moment after it opened it, is closed on both sides; of
+ * such a channel Firefox often does not notice the end. The dial then hangs, or the next stream gets the same number and is
+ * never heard. Two js-libp2p have the same trouble with each other (2 of 5 dials), so nothing is learnt of ours by it.
+ */
+function isDeaf(dialer, listener) {
+  return dialer.name === "js-libp2p in chromium" && listener.name.endsWith("in firefox");
+}
+
+/** One dials the other; then everything that has to work over the connection does, both ways. */
+async function meet(dialer, listener) {
+  try {
+    return await talk(dialer, listener);
+  } finally {
+    // Also after a failure, which should not be followed by others of the same cause.
+    await part(dialer, listener);
   }
 }
 
-/** Everything both sides know, over the direct connection alone. */
-async function talk(ours, js, us, them) {
-  const agents = [await ours.agent(them.id), await js.agent()];
-  if (!agents[0].startsWith("js-libp2p/") || !agents[1]) throw new Error(`identify: ${agents}`);
-  await js.ping();
-  await ours.echo(them.id);
-  await js.echo(us.id);
-  // Both at once, on streams of one connection.
-  await Promise.all([ours.echo(them.id), js.echo(us.id), js.ping()]);
-  console.log(`ok   identify, ping and a megabyte of echo each way (${agents[0]})`);
+async function talk(dialer, listener) {
+  const both = [
+    [dialer, listener],
+    [listener, dialer],
+  ];
+  const { ms, result: times } = await dialer.call("dial", listener.address);
+  const figures = [`connected in ${Math.round(ms)} ms${times > 1 ? ` at the ${times}. dial` : ""}`];
+  for (const [one, other] of both) {
+    const { result: told } = await one.call("identified", other.id);
+    if (!other.agent.test(told[0])) throw new Error(`it says it is ${told[0]}`);
+    for (const protocol of ["/echo/1.0.0", "/webrtc-signaling/0.0.1"]) {
+      if (!told.includes(protocol)) throw new Error(`${other.name} says it speaks ${told.slice(1)}, not ${protocol}`);
+    }
+  }
+  for (const [one, other] of both) {
+    const { result: pingMs } = await one.call("ping", other.id);
+    figures.push(`ping ${pingMs.toFixed(1)} ms`);
+  }
+  for (const [one, other] of both) {
+    const { ms: echoMs } = await one.call("echo", other.id, ECHO_BYTES);
+    figures.push(`echo ${Math.round(echoMs)} ms`);
+  }
+  for (const [one, other] of both) {
+    const { result: paths } = await one.call("paths", other.id);
+    if (paths.length !== 1 || !paths[0].includes("/webrtc/")) throw new Error(`${one.name} has other connections: ${paths}`);
+  }
+  return figures.join(", ");
 }
 
-const args = process.argv.slice(2);
-const kind = args.includes("--browser=firefox") ? "firefox" : "chromium";
-const program = process.env.WARREN_PROGRAM ?? builtProgram();
-if (!program) throw new Error("the relay is not built: npm run build");
-if (!args.includes("--no-build")) build();
-const directory = mkdtempSync(path.join(os.tmpdir(), "warren-interop-"));
-const relay = relayOf(program, directory);
-const browser = await puppeteer.launch({
-  browser: kind === "firefox" ? "firefox" : "chrome",
-  executablePath: findBrowser(kind),
-  headless: true,
-  userDataDir: path.join(directory, "profile"),
-  args: kind === "firefox" ? [] : ["--no-sandbox"],
-});
-try {
-  await interop(browser, relay);
-} finally {
-  await browser.close();
-  await relay.stop();
-  rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
+async function dialAgainAndAgain(dialer, listener, dials) {
+  const times = [];
+  for (let round = 1; round <= dials; round += 1) {
+    try {
+      const { ms } = await dialer.call("dial", listener.address);
+      await dialer.call("identified", listener.id);
+      await part(dialer, listener);
+      times.push(ms);
+    } catch (error) {
+      throw new Error(`dial ${round}: ${error.message}`, { cause: error });
+    }
+  }
+  times.sort((a, b) => a - b);
+  const at = (share) => Math.round(times[Math.min(times.length - 1, Math.floor(times.length * share))]);
+  return `${dials} of ${dials}, median ${at(0.5)} ms, p95 ${at(0.95)} ms, slowest ${at(1)} ms`;
+}
+
+const part = (one, other) => Promise.all([one.call("part", other.id), other.call("part", one.id)]);
+
+/** Everything that runs. */
+class Stage {
+  #browsers = [];
+  #tabs = [];
+
+  constructor(directory) {
+    this.directory = directory;
+  }
+
+  async begin({ program, wasm }) {
+    const site = path.join(this.directory, "site");
+    await buildSite(site, wasm);
+    this.relay = new Relay({ program, site, dataDir: path.join(this.directory, "relay") });
+    await this.relay.start();
+    [this.address] = (await (await fetch(new URL("/config.json", this.relay.url))).json()).relays;
+    this.node = new NodePeer();
+    await this.node.start(this.address);
+    for (const role of ["ours", "theirs"]) for (const kind of BROWSERS) this.#browsers.push({ role, kind, process: await this.#launch(role, kind) });
+  }
+
+  #launch(role, kind) {
+    const name = `${role}-${kind}`;
+    return startBrowser(kind, { name, profileDir: path.join(this.directory, name), origin: this.relay.url });
+  }
+
+  /** A peer of a kind in each browser of a role, instead of the ones that were there. */
+  async open(role, kind) {
+    const peers = [];
+    for (const browser of this.#browsers.filter((browser) => browser.role === role)) {
+      await browser.tab?.close();
+      browser.tab = await browser.process.tab("/");
+      this.#tabs.push(browser.tab);
+      peers.push(await within(CASE_MAX_MS, PagePeer.start(browser.tab, kind, browser.kind, this.address), `a peer in ${browser.process.name}`));
+    }
+    return peers;
+  }
+
+  /** What the pages said last, to be shown when something fails. */
+  said() {
+    return this.#tabs.flatMap((tab) => tab.console.slice(-10).map((line) => `${tab.name}: ${line}`)).join("\n");
+  }
+
+  async end() {
+    this.node?.stop();
+    await Promise.allSettled(this.#browsers.map(({ process }) => process.close()));
+    await this.relay?.stop();
+  }
+}
+
+const AGENTS = { ours: /^libp2p-webrtc-p2p$/, brokered: /^libp2p-webrtc-p2p$/, theirs: /^js-libp2p\// };
+const NAMES = { ours: "page", brokered: "worker", theirs: "js-libp2p" };
+
+class PagePeer {
+  static async start(tab, kind, browser, relay) {
+    const peer = new PagePeer();
+    const started = await tab.evaluate(([kind, relay]) => window.start(kind, relay), [kind, relay]);
+    return Object.assign(peer, { tab, agent: AGENTS[kind], name: `${NAMES[kind]} in ${browser}`, ...started });
+  }
+
+  async call(name, ...args) {
+    return fine(this, name, await this.tab.evaluate(([name, args]) => window.call(name, ...args), [name, args]));
+  }
+}
+
+class NodePeer {
+  name = "js-libp2p in node";
+  agent = AGENTS.theirs;
+  #child = fork(path.join(HERE, "node-peer.mjs"), { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+  #waiting = new Map();
+  #last = 0;
+  #ended;
+
+  constructor() {
+    this.#child.on("message", ({ id, ...answer }) => this.#waiting.get(id)(answer));
+    this.#child.on("exit", (code, signal) => {
+      this.#ended = { error: `its process ended with ${signal ?? code}` };
+      for (const answer of this.#waiting.values()) answer(this.#ended);
+    });
+  }
+
+  async start(relay) {
+    Object.assign(this, (await this.call("start", relay)).result);
+  }
+
+  async call(name, ...args) {
+    if (this.#ended) return fine(this, name, this.#ended);
+    const id = ++this.#last;
+    const answered = new Promise((resolve) => this.#waiting.set(id, resolve));
+    this.#child.send({ id, name, args });
+    return fine(this, name, await answered);
+  }
+
+  stop() {
+    this.#child.kill("SIGKILL");
+  }
+}
+
+function fine(peer, name, answer) {
+  if (answer.error !== undefined) throw new Error(`${peer.name}, ${name}: ${answer.error}`);
+  return answer;
+}
+
+/** The page, its worker and the wasm, for the relay to serve. */
+async function buildSite(site, wasm) {
+  mkdirSync(path.join(site, "pkg"), { recursive: true });
+  // Imported late: it needs packages.
+  const { build } = await import("esbuild");
+  await build({
+    entryPoints: ["page.js", "worker.js"].map((file) => path.join(HERE, file)),
+    outdir: site,
+    bundle: true,
+    format: "esm",
+    target: "es2022",
+    logLevel: "warning",
+  });
+  writeFileSync(path.join(site, "index.html"), '<!doctype html><script type="module" src="/page.js"></script>');
+  for (const file of ["warren_wasm_tests.js", "warren_wasm_tests_bg.wasm"]) cpSync(path.join(wasm, file), path.join(site, "pkg", file));
+}
+
+async function within(ms, work, what = "it") {
+  let timer;
+  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`${what} was not done after ${ms} ms`)), ms)));
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -16,7 +16,8 @@ import { hostTests } from "./hosts.mjs";
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const ROOT = path.resolve(HERE, "../..");
 const TARGET = path.resolve(ROOT, process.env.CARGO_TARGET_DIR ?? "target");
-const PACKAGE = path.join(TARGET, "wasm-tests");
+/** Where wasm-bindgen leaves the module. */
+export const PACKAGE = path.join(TARGET, "wasm-tests");
 
 /** A test that takes longer has failed. */
 const TEST_MS = 60_000;
@@ -43,7 +44,7 @@ export function wasmTestsBuild(bindgen = process.env.WARREN_WASM_BINDGEN ?? "was
   ];
 }
 
-export function build() {
+function build() {
   for (const [command, args] of wasmTestsBuild()) {
     const { status, error } = spawnSync(command, args, { cwd: ROOT, stdio: ["ignore", "inherit", "inherit"] });
     if (status !== 0) throw new Error(`${command} failed${error ? `: ${error.message}` : ""}`);
@@ -145,7 +146,7 @@ function driver(page, origin, browser) {
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
 
 /** The page, its worker and the wasm on a port of their own. */
-export async function serve() {
+async function serve() {
   const { default: esbuild } = await import("esbuild");
   const { code: broker } = await esbuild.transform(readFileSync(path.join(ROOT, "www/host/rtc-broker.ts")), { loader: "ts" });
   const server = http.createServer((request, response) => {
@@ -161,7 +162,7 @@ export async function serve() {
 }
 
 /** The real relay, with a page because it does not start without one. */
-export function relayOf(program, directory) {
+function relayOf(program, directory) {
   const site = path.join(directory, "site");
   mkdirSync(site);
   writeFileSync(path.join(site, "index.html"), "<!doctype html>");

@@ -7,6 +7,8 @@
 //! 3. Dial with [`Behaviour::dial`], so that the connection is called `/webrtc/p2p/<peer>`: libp2p takes addresses
 //!    with `/p2p-circuit` in them for relayed connections. The spec's addresses can be dialed too, with that drawback.
 //!
+//! Put [`Unaddressed`] around identify, or js-libp2p forgets what it says over direct connections.
+//!
 //! The relayed connection stays; close it when the peer has said something over the direct one.
 //!
 //! What a browser does is behind [`backend::RtcBackend`]; [`backend::memory`] does it without one.
@@ -24,6 +26,7 @@ pub mod stream;
 mod transport;
 #[cfg(test)]
 mod two_ways;
+mod unaddressed;
 mod unframe;
 
 pub use self::{
@@ -32,4 +35,5 @@ pub use self::{
     error::Error,
     negotiation::{EARLY_CHANNELS_MAX, NEGOTIATION_S},
     transport::{Output, Transport},
+    unaddressed::Unaddressed,
 };

@@ -1,81 +1,116 @@
-//! A peer for tests/interop, where unmodified js-libp2p dials it and is dialed by it.
-use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
-use libp2p_webrtc_p2p::address::is_direct;
+//! A libp2p peer on `libp2p-webrtc-p2p`, for a page or a worker to drive: what js-libp2p is held against.
+mod echo;
+mod swarm;
+
+use std::rc::Rc;
+
+use futures::channel::{mpsc, oneshot};
+use libp2p::{Multiaddr, PeerId, identity::Keypair, swarm::ConnectionId};
+use libp2p_stream::Control;
+use libp2p_webrtc_p2p::backend::{
+    browser::{BrokeredBackend, WindowBackend},
+    ice::IceConfiguration,
+};
 use wasm_bindgen::prelude::*;
+use web_sys::MessagePort;
 
-use crate::webrtc::{Peer, in_time, there_and_back};
-
-const ECHOED_BYTES: u32 = 1024 * 1024;
+use self::swarm::{Command, Known, Seen};
 
 #[wasm_bindgen]
-pub struct InteropPeer(Peer);
+pub struct InteropPeer {
+    id: PeerId,
+    address: Multiaddr,
+    commands: mpsc::UnboundedSender<Command>,
+    seen: Rc<Seen>,
+    streams: Control,
+}
 
 #[wasm_bindgen]
 impl InteropPeer {
-    /// With a reservation at `relay`, `<transport>/p2p/<id>`. Answers `/echo/1.0.0`, ping and identify.
-    pub async fn start(relay: String) -> InteropPeer {
-        crate::install_log();
-        let peer = Peer::start(js_sys::Date::now() as u64, crate::in_window);
-        peer.echo(false);
-        let relay: Multiaddr = relay.parse().unwrap();
-        let dialed = relay.clone();
-        peer.act(move |swarm, _| swarm.dial(dialed).unwrap());
-        peer.until("the relay", |seen| seen.connections.len() == 1).await;
-        peer.act(move |swarm, _| {
-            swarm.listen_on(relay.with(Protocol::P2pCircuit)).unwrap();
-        });
-        peer.until("a reservation", |seen| seen.listening.iter().any(is_direct)).await;
-        Self(peer)
-    }
-
-    pub fn id(&self) -> String {
-        self.0.id.to_string()
-    }
-
-    /// Where we can be dialed, as the specification writes it.
-    pub fn address(&self) -> String {
-        self.0.seen.borrow().listening.iter().find(|address| is_direct(address)).unwrap().to_string()
-    }
-
-    pub async fn dial(&self, address: String) {
-        self.0.dial_address(address.parse().unwrap());
-        self.only_direct().await;
-    }
-
-    /// Waits until there is one direct connection that has answered a ping, and closes the circuit beside it.
-    pub async fn only_direct(&self) {
-        let spoken = |seen: &crate::webrtc::Seen| {
-            let direct =
-                |id| seen.connections.get(id).is_some_and(|(_, endpoint)| is_direct(endpoint.get_remote_address()));
-            !seen.failed.is_empty() || (seen.settled() && seen.pinged.iter().any(direct))
+    /// Resolves when it holds a reservation at `relay`. A worker passes the port of its page's broker.
+    pub async fn start(relay: String, broker: Option<MessagePort>) -> Result<InteropPeer, JsError> {
+        warren_browser::logging::install("warn");
+        let relay: Multiaddr = relay.parse()?;
+        let key = Keypair::generate_ed25519();
+        let swarm = match broker {
+            Some(port) => swarm::build(&key, BrokeredBackend::new(port, IceConfiguration::default())),
+            None => swarm::build(&key, WindowBackend::new(IceConfiguration::default())),
         };
-        self.0.until("a direct connection that answers", spoken).await;
-        assert!(self.0.seen.borrow().failed.is_empty(), "{:?}", self.0.seen.borrow().failed);
-        self.0.close(|endpoint| endpoint.is_relayed());
-        self.0.until("no circuit", |seen| !seen.connections.values().any(|(_, endpoint)| endpoint.is_relayed())).await;
-        assert_eq!(self.0.seen.borrow().direct(), 1);
+        let streams = swarm.behaviour().streams.new_control();
+        echo::serve(streams.clone())?;
+        let (commands, receiver) = mpsc::unbounded();
+        let seen = Rc::<Seen>::default();
+        wasm_bindgen_futures::spawn_local(swarm::run(swarm, receiver, seen.clone()));
+
+        let dialed = ask(&commands, |answer| Command::Dial(relay.clone(), answer)).await?;
+        established(&seen, dialed).await?;
+        ask(&commands, |answer| Command::ListenBehind(relay, answer)).await?;
+        let address = seen.until("a reservation", |known| known.webrtc_address()).await?;
+        Ok(Self { id: key.public().to_peer_id(), address, commands, seen, streams })
     }
 
-    /// A megabyte to the peer's echo and back, each way closed by itself.
-    pub async fn echo(&self, peer: String) {
-        let stream = in_time("a stream", self.0.open(peer.parse().unwrap(), false)).await;
-        let sent: Vec<u8> = (0..ECHOED_BYTES).map(|n| (n % 251) as u8).collect();
-        let received = in_time("the echo", there_and_back(stream, &sent)).await;
-        assert!(received == sent, "{} bytes came back", received.len());
+    #[wasm_bindgen(getter)]
+    pub fn id(&self) -> String {
+        self.id.to_string()
     }
 
-    /// What the peer says it is.
-    pub async fn agent(&self, peer: String) -> String {
-        let peer: PeerId = peer.parse().unwrap();
-        self.0.until("identify", |seen| seen.agents.contains_key(&peer)).await;
-        self.0.seen.borrow().agents[&peer].clone()
+    /// Where it can be dialed.
+    #[wasm_bindgen(getter)]
+    pub fn address(&self) -> String {
+        self.address.to_string()
     }
 
-    /// Closes every connection but the relay's.
-    pub async fn part(&self) {
-        let is_peers =
-            |endpoint: &libp2p::core::ConnectedPoint| endpoint.is_relayed() || is_direct(endpoint.get_remote_address());
-        self.0.close(is_peers);
-        self.0.until("alone", move |seen| !seen.connections.values().any(|(_, endpoint)| is_peers(endpoint))).await;
+    /// Resolves when there is a direct connection.
+    pub async fn dial(&self, address: String) -> Result<(), JsError> {
+        let address = address.parse()?;
+        let dialed = ask(&self.commands, |answer| Command::Dial(address, answer)).await?;
+        established(&self.seen, dialed).await
     }
+
+    /// What the peer said of itself over the direct connection: its agent version, and its protocols.
+    pub async fn identified(&self, peer: String) -> Result<Vec<String>, JsError> {
+        let peer: PeerId = peer.parse()?;
+        self.seen.until("its identify", |known| known.direct(peer)?.identified.clone()).await
+    }
+
+    /// The time of the first ping over the direct connection, in milliseconds.
+    pub async fn ping(&self, peer: String) -> Result<f64, JsError> {
+        let peer: PeerId = peer.parse()?;
+        self.seen.until("a ping", |known| known.direct(peer)?.ping_ms).await
+    }
+
+    /// Sends so many bytes, closes its half, and reads them all back.
+    pub async fn echo(&self, peer: String, bytes: usize) -> Result<(), JsError> {
+        let peer: PeerId = peer.parse()?;
+        // Streams are opened on any connection of a peer: the direct one has to be the only one.
+        self.seen.until("the end of the circuit", |known| known.is_only_direct(peer).then_some(())).await?;
+        echo::through(self.streams.clone(), peer, bytes).await
+    }
+
+    /// The remote addresses of all connections to the peer.
+    pub fn paths(&self, peer: String) -> Result<Vec<String>, JsError> {
+        let peer: PeerId = peer.parse()?;
+        Ok(self.seen.known().paths(peer))
+    }
+
+    /// Resolves when there is no connection to the peer any more.
+    pub async fn part(&self, peer: String) -> Result<(), JsError> {
+        let peer: PeerId = peer.parse()?;
+        ask(&self.commands, |answer| Command::Part(peer, answer)).await?;
+        self.seen.until("the end of all connections", |known| known.paths(peer).is_empty().then_some(())).await
+    }
+}
+
+async fn ask<T>(
+    commands: &mpsc::UnboundedSender<Command>,
+    command: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Command,
+) -> Result<T, JsError> {
+    let (answer, answered) = oneshot::channel();
+    commands.unbounded_send(command(answer))?;
+    answered.await?.map_err(|why| JsError::new(&why))
+}
+
+async fn established(seen: &Seen, dialed: ConnectionId) -> Result<(), JsError> {
+    let outcome = |known: &Known| known.outcome(dialed);
+    seen.until("a connection", outcome).await?.map_err(|why| JsError::new(&why))
 }

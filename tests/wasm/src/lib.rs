@@ -106,10 +106,6 @@ pub async fn run(name: String) {
     let direct = direct.iter().find_map(|(place, make)| Some(named(name.strip_prefix(place)?)?(*make)));
     let found = || TESTS.iter().chain(PARTS).find(|(known, _)| *known == name).map(|(_, test)| test());
     let test = direct.or_else(found).unwrap_or_else(|| panic!("there is no test {name}"));
-    install_log();
-    test.await;
-}
-
-fn install_log() {
     warren_browser::logging::install("info");
+    test.await;
 }

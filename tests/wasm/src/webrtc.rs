@@ -1,6 +1,6 @@
 //! Direct connections on the browser's own WebRTC: two peers in one place, made known to each other in memory.
 //!
-//! Each test runs twice: in a page, and in a worker whose page makes the connections. `interop` uses the same peer.
+//! Each test runs twice: in a page, and in a worker whose page makes the connections.
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use futures::{
@@ -14,7 +14,7 @@ use libp2p::{
     identify,
     identity::Keypair,
     multiaddr::Protocol,
-    noise, ping, relay, swarm,
+    noise, ping, swarm,
     swarm::{ConnectionId, NetworkBehaviour, StreamProtocol, SwarmEvent},
     yamux,
 };
@@ -24,7 +24,6 @@ use libp2p_webrtc_p2p::{
     backend::RtcBackend,
     credit::{Credited, WINDOW_BYTES},
 };
-use warren_browser::websocket::WebSocketTransport;
 use wasm_bindgen_futures::spawn_local;
 
 /// Longer than anything here may take; the driver's own patience ends later.
@@ -41,8 +40,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 pub type Make = fn() -> Box<dyn RtcBackend>;
 
 #[derive(NetworkBehaviour)]
-pub struct Behaviour {
-    relay: relay::client::Behaviour,
+struct Behaviour {
     webrtc: webrtc::Behaviour,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
@@ -51,25 +49,20 @@ pub struct Behaviour {
 
 /// What a test sees of a peer.
 #[derive(Default)]
-pub struct Seen {
-    pub connections: BTreeMap<ConnectionId, (PeerId, ConnectedPoint)>,
-    /// Where we can be dialed.
-    pub listening: Vec<Multiaddr>,
-    /// What peers say they are, and the connections on which they have answered a ping.
-    pub agents: BTreeMap<PeerId, String>,
-    pub pinged: Vec<ConnectionId>,
+struct Seen {
+    connections: BTreeMap<ConnectionId, ConnectedPoint>,
     /// Dials of `/webrtc` that are under way, and why others failed.
     dialing: Vec<ConnectionId>,
-    pub failed: Vec<String>,
+    failed: Vec<String>,
     attempts: usize,
 }
 
 impl Seen {
-    pub fn direct(&self) -> usize {
-        self.connections.values().filter(|(_, endpoint)| is_direct(endpoint.get_remote_address())).count()
+    fn direct(&self) -> usize {
+        self.connections.values().filter(|endpoint| is_direct(endpoint.get_remote_address())).count()
     }
 
-    pub fn settled(&self) -> bool {
+    fn settled(&self) -> bool {
         self.dialing.is_empty() && self.attempts == 0
     }
 }
@@ -77,10 +70,10 @@ impl Seen {
 type Act = Box<dyn FnOnce(&mut Swarm<Behaviour>, &mut Seen)>;
 
 /// A peer whose swarm runs in a task of its own, until this is dropped.
-pub struct Peer {
-    pub id: PeerId,
+struct Peer {
+    id: PeerId,
     address: Multiaddr,
-    pub seen: Rc<RefCell<Seen>>,
+    seen: Rc<RefCell<Seen>>,
     acts: mpsc::UnboundedSender<Act>,
     changes: RefCell<mpsc::UnboundedReceiver<()>>,
     control: libp2p_stream::Control,
@@ -88,7 +81,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn start(port: u64, make: Make) -> Self {
+    fn start(port: u64, make: Make) -> Self {
         let key = Keypair::generate_ed25519();
         let id = key.public().to_peer_id();
         let address = Multiaddr::from(Protocol::Memory(port));
@@ -118,7 +111,7 @@ impl Peer {
         Self { id, address, seen, acts, changes: RefCell::new(changes), control, ended }
     }
 
-    pub fn act(&self, act: impl FnOnce(&mut Swarm<Behaviour>, &mut Seen) + 'static) {
+    fn act(&self, act: impl FnOnce(&mut Swarm<Behaviour>, &mut Seen) + 'static) {
         self.acts.unbounded_send(Box::new(act)).unwrap();
     }
 
@@ -128,10 +121,7 @@ impl Peer {
     }
 
     fn dial(&self, other: &Peer) {
-        self.dial_address(direct(other.id));
-    }
-
-    pub fn dial_address(&self, address: Multiaddr) {
+        let address = direct(other.id);
         self.act(move |swarm, seen| {
             let options = swarm.behaviour_mut().webrtc.dial(&address).unwrap();
             seen.dialing.push(options.connection_id());
@@ -140,15 +130,15 @@ impl Peer {
     }
 
     /// Closes the connections for which `which` says so.
-    pub fn close(&self, which: impl Fn(&ConnectedPoint) -> bool + 'static) {
+    fn close(&self, which: fn(&ConnectedPoint) -> bool) {
         self.act(move |swarm, seen| {
-            for (id, _) in seen.connections.iter().filter(|(_, (_, endpoint))| which(endpoint)) {
+            for (id, _) in seen.connections.iter().filter(|(_, endpoint)| which(endpoint)) {
                 swarm.close_connection(*id);
             }
         });
     }
 
-    pub async fn until(&self, what: &str, wished: impl Fn(&Seen) -> bool) {
+    async fn until(&self, what: &str, wished: impl Fn(&Seen) -> bool) {
         let wait = async {
             while !wished(&self.seen.borrow()) {
                 std::future::poll_fn(|context| self.changes.borrow_mut().poll_next_unpin(context)).await;
@@ -158,7 +148,7 @@ impl Peer {
     }
 
     /// Answers what is asked of it in `/echo/1.0.0`, or with credit.
-    pub fn echo(&self, credited: bool) {
+    fn echo(&self, credited: bool) {
         let mut incoming = self.control.clone().accept(protocol(credited)).unwrap();
         spawn_local(async move {
             while let Some((_, stream)) = incoming.next().await {
@@ -174,8 +164,8 @@ impl Peer {
     }
 
     /// A stream on any connection: to be called when only the direct one is left.
-    pub async fn open(&self, other: PeerId, credited: bool) -> libp2p::Stream {
-        self.control.clone().open_stream(other, protocol(credited)).await.unwrap()
+    async fn open(&self, other: &Peer, credited: bool) -> libp2p::Stream {
+        self.control.clone().open_stream(other.id, protocol(credited)).await.unwrap()
     }
 
     /// Ends the swarm and all that belongs to it.
@@ -203,28 +193,12 @@ fn swarm(key: &Keypair, id: PeerId, backend: Box<dyn RtcBackend>) -> Swarm<Behav
         .authenticate(noise::Config::new(key).unwrap())
         .multiplex(yamux::Config::default())
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let websocket = WebSocketTransport
-        .upgrade(Version::V1)
-        .authenticate(noise::Config::new(key).unwrap())
-        .multiplex(yamux::Config::default())
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let (circuits, relay) = relay::client::new(id);
-    let circuits = circuits
-        .upgrade(Version::V1)
-        .authenticate(noise::Config::new(key).unwrap())
-        .multiplex(yamux::Config::default())
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let transport = transport
         .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)))
-        .or_transport(circuits)
-        .map(|either, _| either.into_inner())
         .or_transport(memory)
-        .map(|either, _| either.into_inner())
-        .or_transport(websocket)
         .map(|either, _| either.into_inner())
         .boxed();
     let behaviour = Behaviour {
-        relay,
         webrtc: behaviour,
         identify: identify::Behaviour::new(identify::Config::new("/test/1".to_owned(), key.public())),
         ping: ping::Behaviour::default(),
@@ -236,8 +210,8 @@ fn swarm(key: &Keypair, id: PeerId, backend: Box<dyn RtcBackend>) -> Swarm<Behav
 
 fn note(event: SwarmEvent<BehaviourEvent>, seen: &mut Seen) {
     match event {
-        SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-            seen.connections.insert(connection_id, (peer_id, endpoint));
+        SwarmEvent::ConnectionEstablished { connection_id, endpoint, .. } => {
+            seen.connections.insert(connection_id, endpoint);
             seen.dialing.retain(|id| *id != connection_id);
         }
         SwarmEvent::ConnectionClosed { connection_id, .. } => drop(seen.connections.remove(&connection_id)),
@@ -245,18 +219,11 @@ fn note(event: SwarmEvent<BehaviourEvent>, seen: &mut Seen) {
             seen.dialing.retain(|id| *id != connection_id);
             seen.failed.push(format!("{error:?}"));
         }
-        SwarmEvent::NewListenAddr { address, .. } => seen.listening.push(address),
-        SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
-            seen.agents.insert(peer_id, info.agent_version);
-        }
-        SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { connection, result: Ok(_), .. })) => {
-            seen.pinged.push(connection);
-        }
         _ => {}
     }
 }
 
-pub async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
     match select(std::pin::pin!(work), futures_timer::Delay::new(PATIENCE)).await {
         Either::Left((result, _)) => result,
         Either::Right(_) => panic!("{what}: not within {PATIENCE:?}"),
@@ -301,7 +268,7 @@ pub async fn a_megabyte_goes_there_and_back(make: Make) {
         one.echo(credited);
         other.echo(credited);
         for (from, to) in [(&one, &other), (&other, &one)] {
-            let stream = in_time("a stream", from.open(to.id, credited)).await;
+            let stream = in_time("a stream", from.open(to, credited)).await;
             let sent: Vec<u8> = (0..1024 * 1024_u32).map(|n| (n % 251) as u8).collect();
             let received = if credited {
                 in_time("the echo", there_and_back(Credited::new(stream), &sent)).await
@@ -313,10 +280,10 @@ pub async fn a_megabyte_goes_there_and_back(make: Make) {
     }
     // The first of each remote address is what libp2p tells relayed connections by.
     let endpoints = one.seen.borrow();
-    assert!(endpoints.connections.values().all(|(_, endpoint)| !endpoint.is_relayed()));
+    assert!(endpoints.connections.values().all(|endpoint| !endpoint.is_relayed()));
 }
 
-pub async fn there_and_back(stream: impl AsyncRead + AsyncWrite + Unpin, sent: &[u8]) -> Vec<u8> {
+async fn there_and_back(stream: impl AsyncRead + AsyncWrite + Unpin, sent: &[u8]) -> Vec<u8> {
     let (mut reader, mut writer) = stream.split();
     let mut received = Vec::new();
     let write = async {
@@ -377,7 +344,7 @@ pub async fn the_end_of_a_connection_is_noticed_at_once(make: Make) {
 pub async fn a_reader_that_pauses_holds_one_window(make: Make) {
     let (one, other) = two_direct(make).await;
     let mut incoming = other.control.clone().accept(protocol(true)).unwrap();
-    let mut writer = Credited::new(in_time("a stream", one.open(other.id, true)).await);
+    let mut writer = Credited::new(in_time("a stream", one.open(&other, true)).await);
     spawn_local(async move {
         let piece = vec![7; 64 * 1024];
         for _ in 0..BIG_BYTES / piece.len() {

@@ -66,7 +66,9 @@ impl Told {
             Ok(_) | Err(_) => return Self::Unusable,
         };
         let text = |name: &str| fields.get(name).and_then(|value| value.as_str()).map(str::to_owned);
-        match text("candidate") {
+        // node-datachannel, on which js-libp2p runs in Node, writes the whole line of the description.
+        let candidate = text("candidate").map(|text| text.strip_prefix("a=").map(str::to_owned).unwrap_or(text));
+        match candidate {
             Some(candidate) if candidate.is_empty() => Self::End,
             Some(candidate) if candidate.starts_with("candidate:") => Self::Candidate(Candidate {
                 candidate,
@@ -126,6 +128,14 @@ mod tests {
         assert_eq!(candidate.sdp_mid.as_deref(), Some("0"));
         assert_eq!(candidate.sdp_m_line_index, Some(0));
         assert_eq!(Told::parse(&candidate.to_json()), Told::Candidate(candidate));
+    }
+
+    #[test]
+    fn the_line_of_a_description_is_a_candidate_too() {
+        let line = r#"{"candidate":"a=candidate:1 1 UDP 2114977791 192.0.2.2 36164 typ host","sdpMLineIndex":null,"sdpMid":"0","usernameFragment":null}"#;
+        let Told::Candidate(candidate) = Told::parse(line) else { panic!("this is one") };
+        assert_eq!(candidate.candidate, "candidate:1 1 UDP 2114977791 192.0.2.2 36164 typ host");
+        assert_eq!((candidate.kind(), candidate.sdp_m_line_index), (Kind::Host, None));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::PeerId;
 use libp2p_webrtc_p2p::{
-    Error,
+    self as webrtc, Error,
     backend::memory::{MemoryNetwork, Paths},
     signaling::PROTOCOL,
 };
@@ -47,6 +47,24 @@ async fn a_peer_is_advertised_dialed_and_called_by_its_direct_address() {
     assert_eq!(network.open_connections(), 2);
     // Told where it was by whoever asks.
     assert!(one.seen.iter().any(|seen| matches!(seen, Seen::Attempt(event) if event.error.is_none())));
+}
+
+#[tokio::test]
+async fn nobody_is_told_the_name_of_a_direct_connection_for_an_address() {
+    let network = MemoryNetwork::default();
+    let (mut relay, mut one, mut two) = two_peers(&network).await;
+    one.dial(&two.addresses()[0]);
+    let identified = |node: &&mut Node| node.seen.iter().any(|seen| matches!(seen, Seen::IdentifiedDirectly(_)));
+    run_until(&mut relay, &mut [&mut one, &mut two], PATIENCE, |nodes| nodes.iter().all(identified)).await;
+    for seen in one.seen.iter().chain(&two.seen) {
+        match seen {
+            Seen::IdentifiedDirectly(address) => assert!(address.is_empty(), "{address}"),
+            Seen::Candidate(address) => {
+                assert!(!address.is_empty() && !webrtc::address::is_direct(address), "{address}");
+            }
+            Seen::DialFailed(_) | Seen::Attempt(_) | Seen::Pinged(_) => {}
+        }
+    }
 }
 
 #[tokio::test]
@@ -97,7 +115,7 @@ async fn both_sides_dial_at_once_and_never_have_two_connections_or_none() {
                 match seen {
                     Seen::DialFailed(error) if error.contains("faster") => crossed += 1,
                     Seen::DialFailed(error) => assert!(error.contains("already"), "round {round}: {error}"),
-                    Seen::Attempt(_) | Seen::Pinged(_) => {}
+                    Seen::Attempt(_) | Seen::Pinged(_) | Seen::IdentifiedDirectly(_) | Seen::Candidate(_) => {}
                 }
             }
         }

@@ -24,7 +24,7 @@ static NEXT_ADDRESS: AtomicU64 = AtomicU64::new(0x5eed_0000);
 pub struct Behaviour {
     relay: relay::client::Behaviour,
     webrtc: Toggle<webrtc::Behaviour>,
-    identify: identify::Behaviour,
+    identify: webrtc::Unaddressed<identify::Behaviour>,
     ping: ping::Behaviour,
     streams: libp2p_stream::Behaviour,
 }
@@ -41,6 +41,10 @@ pub enum Seen {
     DialFailed(String),
     Attempt(webrtc::Event),
     Pinged(ConnectionId),
+    /// Over a direct connection: where the peer sees us.
+    IdentifiedDirectly(Multiaddr),
+    /// We may be reachable there.
+    Candidate(Multiaddr),
 }
 
 pub struct Node {
@@ -132,7 +136,7 @@ impl Node {
         let behaviour = Behaviour {
             relay,
             webrtc: network.map(|_| behaviour.with_peers_max(peers_max)).into(),
-            identify: identify(&key),
+            identify: webrtc::Unaddressed(identify(&key)),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_millis(200))),
             streams: libp2p_stream::Behaviour::new(),
         };
@@ -242,6 +246,12 @@ impl Node {
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { connection, result: Ok(_), .. })) => {
                 self.seen.push(Seen::Pinged(connection));
             }
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+                connection_id, info, ..
+            })) if self.connections.get(&connection_id).is_some_and(|(_, endpoint)| is_direct(endpoint)) => {
+                self.seen.push(Seen::IdentifiedDirectly(info.observed_addr));
+            }
+            SwarmEvent::NewExternalAddrCandidate { address } => self.seen.push(Seen::Candidate(address)),
             _ => {}
         }
     }
