@@ -8,18 +8,19 @@ mod router;
 mod server_auth;
 mod uiaa;
 
-use std::{rc::Rc, sync::LazyLock};
+use std::{panic::AssertUnwindSafe, pin::pin, rc::Rc, sync::LazyLock};
 
 use bytes::Bytes;
-use futures::channel::oneshot;
+use futures::{
+    FutureExt,
+    channel::oneshot,
+    future::{Either, select},
+};
 use http::{HeaderValue, Method, StatusCode, header};
 use ruma::api::error::ErrorKind;
 
-pub use self::{error::ApiError, router::Operation};
-use self::{
-    limits::{CLIENT_BODY_MAX_BYTES, FEDERATION_BODY_MAX_BYTES},
-    router::Router,
-};
+pub use self::{error::ApiError, limits::CLIENT_BODY_MAX_BYTES, router::Operation};
+use self::{limits::FEDERATION_BODY_MAX_BYTES, router::Router};
 use crate::{domain::identity::PublicKey, homeserver::Homeserver};
 
 pub type Request = http::Request<Bytes>;
@@ -42,12 +43,25 @@ static FEDERATION: LazyLock<Router> =
 /// Answers one request. Never fails: every error is a response.
 ///
 /// Who asked may go away and drop the future: what was begun is carried out to the end all the same, as a commit that
-/// nobody waits for any more would leave the homeserver with another idea of its rooms than its storage has.
+/// nobody waits for any more would leave the homeserver with another idea of its rooms than its storage has. Only what
+/// waits and changes nothing, `/sync`, ends with whoever asked. A panic is answered 500 where the target can unwind.
 pub async fn handle(homeserver: &Rc<Homeserver>, request: Request, origin: Origin) -> Response {
-    let (sender, receiver) = oneshot::channel();
+    let (mut sender, receiver) = oneshot::channel();
     let task_homeserver = homeserver.clone();
     homeserver.environment.tasks.spawn(Box::pin(async move {
-        let _nobody_waits = sender.send(respond(&task_homeserver, request, origin).await);
+        let may_be_abandoned =
+            origin == Origin::Client && CLIENT.may_be_abandoned(request.method(), request.uri().path());
+        let responding = AssertUnwindSafe(respond(&task_homeserver, request, origin)).catch_unwind();
+        let responded = if may_be_abandoned {
+            match select(pin!(responding), sender.cancellation()).await {
+                Either::Left((responded, _)) => responded,
+                Either::Right(_) => return,
+            }
+        } else {
+            responding.await
+        };
+        let response = responded.unwrap_or_else(|_| panicked(origin));
+        let _nobody_waits = sender.send(response);
     }));
     receiver.await.unwrap_or_else(|_stopped| {
         let message = "The homeserver is stopping; what became of this request is not known.";
@@ -62,6 +76,12 @@ async fn respond(homeserver: &Rc<Homeserver>, request: Request, origin: Origin) 
         Origin::Client => with_cors(answer(homeserver, &CLIENT, request, origin, CLIENT_BODY_MAX_BYTES).await),
         Origin::Peer(_) => answer(homeserver, &FEDERATION, request, origin, FEDERATION_BODY_MAX_BYTES).await,
     }
+}
+
+/// The panic itself is in the log already, where the shell's panic hook writes it.
+fn panicked(origin: Origin) -> Response {
+    let response = ApiError::internal("the request's handler panicked").into_response();
+    if origin == Origin::Client { with_cors(response) } else { response }
 }
 
 /// Every operation that is served, for the table of what the specification asks (`docs/spec-coverage.md`).
@@ -88,7 +108,9 @@ fn empty(status: StatusCode) -> Response {
     response
 }
 
-fn with_cors(mut response: Response) -> Response {
+/// What lets the pages of other origins read an answer (client-server API, "Web browser clients"). For answers to clients
+/// that a shell makes itself; those of [`handle`] have it.
+pub fn with_cors(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(

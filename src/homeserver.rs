@@ -36,7 +36,7 @@ pub mod visibility;
 use std::rc::Rc;
 
 use futures::lock::Mutex;
-use ruma::{OwnedServerName, ServerName};
+use ruma::{OwnedServerName, RoomVersionId, ServerName};
 use thiserror::Error;
 
 use self::{
@@ -54,16 +54,39 @@ use self::{
     user_rows::UserRows,
 };
 use crate::{
-    domain::identity::Identity,
+    domain::{identity::Identity, room_version::DEFAULT_ROOM_VERSION},
     ports::{Environment, StoreError},
     storage::Database,
 };
 
 /// What a shell decides about a homeserver.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Where clients reach this homeserver, for `/.well-known/matrix/client`; `None` if that is not one place.
     pub client_base_url: Option<String>,
+    pub registration: Registration,
+    /// Of rooms whose creator asks for no version: a supported one.
+    pub default_room_version: RoomVersionId,
+}
+
+/// Who may make an account by `POST /register`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Registration {
+    /// Whoever asks, as in a tab, where nobody else can ask.
+    #[default]
+    Open,
+    /// Nobody: accounts are made in other ways.
+    Closed,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            client_base_url: None,
+            registration: Registration::default(),
+            default_room_version: DEFAULT_ROOM_VERSION,
+        }
+    }
 }
 
 #[derive(Debug, Error)]

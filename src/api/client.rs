@@ -99,7 +99,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(state::send_state_event)
             .also("/_matrix/client/r0/rooms/{room_id}/state/{event_type}")
             .also("/_matrix/client/v3/rooms/{room_id}/state/{event_type}"),
-        route(sync::sync_events),
+        route(sync::sync_events).abandonable(),
         route(tag::create_tag),
         route(tag::delete_tag),
         route(tag::get_tags),

@@ -42,6 +42,7 @@ pub struct Route {
     paths: Vec<&'static str>,
     handler: Handler,
     handler_name: &'static str,
+    may_be_abandoned: bool,
 }
 
 /// An endpoint as `docs/spec-coverage.md` lists it.
@@ -82,6 +83,7 @@ where
         paths: R::PATH_BUILDER.all_paths().collect(),
         handler: Box::new(boxed),
         handler_name: handler_name.strip_prefix("warren::api::").unwrap_or(handler_name),
+        may_be_abandoned: false,
     }
 }
 
@@ -90,6 +92,11 @@ impl Route {
     pub fn also(mut self, path: &'static str) -> Self {
         self.paths.insert(0, path);
         self
+    }
+
+    /// Says that a request may be dropped at any point once nobody waits for its answer: it changes nothing.
+    pub fn abandonable(self) -> Self {
+        Self { may_be_abandoned: true, ..self }
     }
 }
 
@@ -149,6 +156,11 @@ impl Router {
             handler: route.handler_name,
         };
         self.routes.iter().map(operation).collect()
+    }
+
+    /// Whether the route of this request is [`Route::abandonable`].
+    pub fn may_be_abandoned(&self, method: &Method, path: &str) -> bool {
+        self.find(method, path).is_ok_and(|(route, _)| route.may_be_abandoned)
     }
 
     pub async fn dispatch(

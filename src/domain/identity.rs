@@ -78,12 +78,18 @@ pub struct Identity {
 impl Identity {
     /// `seed` is the ed25519 secret; `suffix` a DNS name the zone of the page gives, or [`DEFAULT_SUFFIX`].
     pub fn from_seed(seed: [u8; 32], suffix: &str) -> Result<Self, ruma::IdParseError> {
+        let key = PublicKey(SigningKey::from_bytes(&seed).verifying_key().to_bytes());
+        Ok(Self::named(seed, key.server_name(suffix)?))
+    }
+
+    /// A homeserver by a name that says nothing of its key, such as `example.org:8448`. Peers that know a server by the
+    /// key in its name do not believe it.
+    pub fn named(seed: [u8; 32], server_name: OwnedServerName) -> Self {
         let signing_key = SigningKey::from_bytes(&seed);
         let document = [&PKCS8_PREFIX[..], &seed].concat();
         let key_pair = Ed25519KeyPair::from_der(&document, SELF_KEY_VERSION.to_owned())
             .expect("a PKCS#8 document around 32 bytes is a valid ed25519 key");
-        let server_name = PublicKey(signing_key.verifying_key().to_bytes()).server_name(suffix)?;
-        Ok(Self { signing_key, key_pair, server_name })
+        Self { signing_key, key_pair, server_name }
     }
 
     pub fn server_name(&self) -> &ServerName {

@@ -1,9 +1,14 @@
 //! What clients are told when storage fails, when they ask at the same time, and when they ask at the wrong door.
+use std::rc::Rc;
+
 use http::HeaderMap;
 use serde_json::{Value, json};
-use warren::{domain::identity::PublicKey, ports::StoreError};
+use warren::{api::Origin, domain::identity::PublicKey, ports::StoreError};
 
-use crate::harness::{TestServer, request};
+use crate::{
+    fakes::Mishap,
+    harness::{TestServer, request},
+};
 
 fn registration(username: &str) -> Value {
     json!({ "username": username, "password": "x", "auth": { "type": "m.login.dummy" } })
@@ -61,6 +66,50 @@ fn an_old_leader_writes_nothing() {
     let new = TestServer::on(disk);
     old.send(register("alice")).is_error(503, "M_UNKNOWN");
     new.send(register("alice")).ok();
+}
+
+#[test]
+fn a_panic_is_the_problem_of_one_request() {
+    let server = TestServer::new();
+    let alice = server.register("alice");
+    let room = server.post("/_matrix/client/v3/createRoom", &alice.token, json!({})).ok();
+    let send = format!("/_matrix/client/v3/rooms/{}/send/m.room.message", room["room_id"].as_str().unwrap());
+    let mut panics = 0;
+    for n in 1.. {
+        server.store.plan(n, Mishap::Panics);
+        let sent = server.put(&format!("{send}/{n}"), &alice.token, json!({ "body": "a" }));
+        let registered = server.send(register(&format!("bob{n}")));
+        if !server.store.end_plan() {
+            break;
+        }
+        panics += 1;
+        assert!(sent.status == 500 || registered.status == 500);
+        for answer in [sent, registered].iter().filter(|answer| answer.status != 200) {
+            answer.is_error(500, "M_UNKNOWN");
+            assert_eq!(answer.headers["access-control-allow-origin"], "*");
+        }
+        server.put(&format!("{send}/{n}"), &alice.token, json!({ "body": "a" })).ok();
+        server.send(register(&format!("carol{n}"))).ok();
+    }
+    assert!(panics >= 2, "{panics}");
+}
+
+#[test]
+fn a_sync_ends_when_nobody_waits_for_it() {
+    let server = TestServer::new();
+    let alice = server.register("alice");
+    let since = server.get("/_matrix/client/v3/sync?timeout=0", &alice.token).ok()["next_batch"].clone();
+    let path = format!("/_matrix/client/v3/sync?timeout=30000&since={}", since.as_str().unwrap());
+    let held = || Rc::strong_count(&server.homeserver);
+    let before = held();
+    let waiting = request("GET", &path, Some(&alice.token), "");
+    let mut asking = Box::pin(warren::api::handle(&server.homeserver, waiting, Origin::Client));
+    server.run_a_little(1, &mut asking);
+    server.settle();
+    assert!(held() > before, "it waits");
+    drop(asking);
+    server.settle();
+    assert_eq!(held(), before);
 }
 
 #[test]

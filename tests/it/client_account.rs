@@ -1,5 +1,9 @@
 //! Registering an account and asking whose it is.
 use serde_json::{Value, json};
+use warren::{
+    homeserver::{Options, Registration},
+    storage::memory::MemoryDisk,
+};
 
 use crate::harness::{Answer, TestServer, request};
 
@@ -48,6 +52,14 @@ fn registering_in_one_step_chooses_what_the_client_leaves_out() {
     assert_eq!(body["device_id"], "MINE");
     let devices = server.get("/_matrix/client/v3/devices", body["access_token"].as_str().unwrap()).ok();
     assert_eq!(devices["devices"][0]["display_name"], "my tab");
+}
+
+#[test]
+fn closed_registration_says_so() {
+    let options = Options { registration: Registration::Closed, ..Options::default() };
+    let server = TestServer::with(MemoryDisk::default(), options);
+    register(&server, json!({ "username": "alice", "auth": dummy() })).is_error(403, "M_FORBIDDEN");
+    register(&server, json!({})).is_error(403, "M_FORBIDDEN");
 }
 
 #[test]

@@ -59,6 +59,6 @@ fn where_the_homeserver_is_depends_on_the_shell() {
         server.send(request("GET", "/.well-known/matrix/client", None, ""))
     };
     here(Options::default()).is_error(404, "M_NOT_FOUND");
-    let options = Options { client_base_url: Some("https://example.org".to_owned()) };
+    let options = Options { client_base_url: Some("https://example.org".to_owned()), ..Options::default() };
     assert_eq!(here(options).ok(), json!({ "m.homeserver": { "base_url": "https://example.org" } }));
 }

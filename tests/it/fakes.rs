@@ -33,6 +33,8 @@ pub enum Mishap {
     Fails(StoreError),
     /// Neither it nor any commit after it ever ends: the worker stops here.
     Hangs { written: bool },
+    /// The code panics that commits.
+    Panics,
 }
 
 /// A memory store whose commits fail while a fault is set, and that takes its time when told to. Nothing of a failed
@@ -153,6 +155,7 @@ impl Store for FaultyStore {
                     }
                     pending().await
                 }
+                Some(Mishap::Panics) => panic!("what this test is about"),
                 None => self.inner.commit(batch).await,
             }
         })

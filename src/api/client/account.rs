@@ -10,7 +10,7 @@ use ruma::api::client::account::{
 use crate::{
     api::{ApiError, uiaa},
     homeserver::{
-        Homeserver,
+        Homeserver, Registration,
         accounts::{self, NewAccount},
         devices::NewDevice,
         sessions::Session,
@@ -27,6 +27,11 @@ pub async fn register(
         RegistrationKind::User => {}
         RegistrationKind::Guest => return Err(ApiError::guest_access_forbidden()),
         _ => return Err(ApiError::invalid_param("`kind` is neither `user` nor `guest`.")),
+    }
+    if homeserver.options.registration == Registration::Closed {
+        return Err(ApiError::forbidden(
+            "Registration is closed on this homeserver: ask whoever runs it for an account.",
+        ));
     }
     if let Some(login_type) = request.login_type {
         return Err(ApiError::unsupported(format!("There is no registration of the type {login_type}.")));

@@ -43,14 +43,14 @@ pub async fn get_supported_versions(
 
 /// `GET /_matrix/client/v3/capabilities` (client-server API, "Capabilities negotiation")
 pub async fn get_capabilities(
-    _homeserver: &Rc<Homeserver>,
+    homeserver: &Rc<Homeserver>,
     _session: Session,
     _request: get_capabilities::v3::Request,
 ) -> Result<get_capabilities::v3::Response, ApiError> {
     let stable = |version: &RoomVersionId| (version.clone(), RoomVersionStability::Stable);
     let mut capabilities = Capabilities::new();
     capabilities.room_versions = RoomVersionsCapability::new(
-        room_version::DEFAULT_ROOM_VERSION,
+        homeserver.options.default_room_version.clone(),
         room_version::SUPPORTED.iter().map(stable).collect(),
     );
     capabilities.change_password = ChangePasswordCapability::new(false);

@@ -12,10 +12,7 @@ use serde::Deserialize;
 use super::canonical_content;
 use crate::{
     api::ApiError,
-    domain::{
-        room::preset::{CreateRequest, InitialEvent, preset_for},
-        room_version::DEFAULT_ROOM_VERSION,
-    },
+    domain::room::preset::{CreateRequest, InitialEvent, preset_for},
     homeserver::{
         Homeserver, aliases as alias_workflow,
         client_event::{Style, format_seen},
@@ -43,7 +40,7 @@ pub async fn create_room(
     let create = CreateRequest {
         creator_profile: profile_content(homeserver, &session.user_id).await?,
         creator: session.user_id.clone(),
-        version: request.room_version.unwrap_or(DEFAULT_ROOM_VERSION),
+        version: request.room_version.unwrap_or_else(|| homeserver.options.default_room_version.clone()),
         preset: request.preset.unwrap_or_else(|| preset_for(&request.visibility)),
         creation_content: optional(request.creation_content.as_ref().map(Raw::json))?,
         power_level_override: optional(request.power_level_content_override.as_ref().map(Raw::json))?,

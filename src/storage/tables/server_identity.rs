@@ -1,4 +1,5 @@
-//! The profile's secret key and the suffix of its name, written before anything is signed with it.
+//! The profile's secret key and its name, written before anything is signed with it.
+use ruma::OwnedServerName;
 use serde::{Deserialize, Serialize};
 
 use crate::storage::Table;
@@ -15,5 +16,9 @@ impl Table for ServerIdentity {
 pub struct ServerIdentityRow {
     /// The ed25519 secret.
     pub seed: [u8; 32],
+    /// What a name made of the key ends in.
     pub suffix: String,
+    /// A name that is not made of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_name: Option<OwnedServerName>,
 }
