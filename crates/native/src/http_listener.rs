@@ -1,4 +1,4 @@
-//! The one TCP port: accepts connections within limits, speaks HTTP/1.1 on them, and keeps failures apart.
+//! A TCP port: accepts connections within limits, speaks HTTP/1.1 on them, and keeps failures apart.
 use std::{convert::Infallible, io, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -13,13 +13,10 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 
-use crate::{routes, write_deadline::WriteDeadline};
+use crate::write_deadline::WriteDeadline;
 
 /// HTTP connections at a time; further ones wait in the system's queue. A WebSocket no longer counts here.
 const CONNECTIONS_MAX: u32 = 1024;
-
-/// A request's head must be whole after this, and a kept-alive connection brings the next one within it.
-const HEAD_MAX: Duration = Duration::from_secs(10);
 
 /// The whole head of a request, in bytes.
 const HEAD_MAX_BYTES: usize = 16 * 1024;
@@ -34,14 +31,60 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Answers under way may finish for this long after the program was told to stop.
 const FINISH_MAX: Duration = Duration::from_millis(300);
 
-/// Serves until `stop` resolves; then accepts nothing more and lets answers under way finish, but not for long.
-///
-/// `answer` may panic: its client gets a 500, nobody else notices.
-pub async fn serve<A, F>(listener: TcpListener, answer: A, stop: impl Future<Output = ()>)
-where
-    A: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<Full<Bytes>>> + Send,
-{
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error("{address} is taken by another program: stop that one, or choose another port with {flag}")]
+    Taken { address: SocketAddr, flag: &'static str },
+    #[error("cannot listen on {address}: {source}")]
+    Other { address: SocketAddr, source: io::Error },
+}
+
+/// A listener on `address`, which `flag` chose, and the address with its real port.
+pub async fn listen(address: SocketAddr, flag: &'static str) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::Taken { address, flag },
+        _ => ListenError::Other { address, source },
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// One accepted connection. Whoever gets it decides on which thread it is answered.
+pub struct Connection {
+    stream: TcpStream,
+    remote: SocketAddr,
+    stopped: watch::Receiver<()>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// How the requests of a connection are answered.
+#[derive(Clone)]
+pub struct Answering<A> {
+    /// May panic: its client gets what `broken` says, nobody else notices. Dropped when its client goes away.
+    pub answer: A,
+    pub broken: fn() -> Response<Full<Bytes>>,
+    /// A request's head must be whole after this, and a kept-alive connection brings the next one within it.
+    pub idle_max: Duration,
+}
+
+impl Connection {
+    /// Answers the requests of this connection until it ends, is upgraded, or the program stops.
+    pub async fn speak_http<A, F>(self, answering: Answering<A>)
+    where
+        A: Fn(Request<Incoming>, SocketAddr) -> F,
+        F: Future<Output = Response<Full<Bytes>>>,
+    {
+        let Self { stream, remote, stopped, _place } = self;
+        if let Err(error) = speak_http(stream, remote, answering, stopped).await {
+            tracing::debug!(%error, %remote, "a connection ended");
+        }
+    }
+}
+
+/// Hands out connections until `stop` resolves; then accepts nothing more and lets answers under way finish, but not for
+/// long.
+pub async fn serve(listener: TcpListener, start: impl Fn(Connection), stop: impl Future<Output = ()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
     let (stopping, stopped) = watch::channel(());
     tokio::pin!(stop);
@@ -52,13 +95,7 @@ where
         };
         match accepted {
             Ok((stream, remote, place)) => {
-                let (answer, stopped) = (answer.clone(), stopped.clone());
-                tokio::spawn(async move {
-                    if let Err(error) = speak_http(stream, remote, answer, stopped).await {
-                        tracing::debug!(%error, %remote, "a connection ended");
-                    }
-                    drop(place);
-                });
+                start(Connection { stream, remote, stopped: stopped.clone(), _place: place })
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -84,25 +121,26 @@ async fn accept(
     Ok((stream, remote, place))
 }
 
-/// Answers the requests of one connection until it ends, is upgraded, or the program stops.
 async fn speak_http<S, A, F>(
     stream: S,
     remote: SocketAddr,
-    answer: A,
+    answering: Answering<A>,
     mut stopped: watch::Receiver<()>,
 ) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>, SocketAddr) -> F,
-    F: Future<Output = Response<Full<Bytes>>> + Send,
+    F: Future<Output = Response<Full<Bytes>>>,
 {
+    let Answering { answer, broken, idle_max } = answering;
+    let answer = &answer;
     let service = service_fn(|request| {
-        let answer = AssertUnwindSafe(async { answer(request, remote).await }).catch_unwind();
-        async { Ok::<_, Infallible>(answer.await.unwrap_or_else(|_| routes::broken())) }
+        let answer = AssertUnwindSafe(async move { answer(request, remote).await }).catch_unwind();
+        async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|_| broken())) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX)
+        .header_read_timeout(idle_max)
         .max_buf_size(HEAD_MAX_BYTES)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(WriteDeadline::new(stream, WRITE_STALL_MAX)), service)
@@ -122,6 +160,12 @@ mod tests {
 
     use super::*;
 
+    const IDLE_MAX: Duration = Duration::from_secs(10);
+
+    fn broken() -> Response<Full<Bytes>> {
+        Response::builder().status(500).body(Full::default()).unwrap()
+    }
+
     #[tokio::test]
     async fn a_panic_answers_500_and_the_connection_goes_on() {
         let (near, mut far) = duplex(64 * 1024);
@@ -130,7 +174,8 @@ mod tests {
             assert_ne!(request.uri().path(), "/panic", "what this test is about");
             Response::new(Full::from("fine"))
         };
-        let connection = tokio::spawn(speak_http(near, "192.0.2.7:1".parse().unwrap(), answer, stopped));
+        let answering = Answering { answer, broken, idle_max: IDLE_MAX };
+        let connection = tokio::spawn(speak_http(near, "192.0.2.7:1".parse().unwrap(), answering, stopped));
         far.write_all(b"GET /panic HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
         far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
         let mut answers = String::new();
@@ -147,10 +192,11 @@ mod tests {
             let (_stopping, stopped) = watch::channel(());
             let answer = |_: Request<Incoming>, _| async { Response::new(Full::from("fine")) };
             let started = tokio::time::Instant::now();
-            let connection = tokio::spawn(speak_http(near, "192.0.2.7:1".parse().unwrap(), answer, stopped));
+            let answering = Answering { answer, broken, idle_max: IDLE_MAX };
+            let connection = tokio::spawn(speak_http(near, "192.0.2.7:1".parse().unwrap(), answering, stopped));
             far.write_all(beginning).await.unwrap();
             far.read_to_end(&mut Vec::new()).await.unwrap();
-            assert_eq!(started.elapsed().as_secs(), HEAD_MAX.as_secs(), "{beginning:?}");
+            assert_eq!(started.elapsed().as_secs(), IDLE_MAX.as_secs(), "{beginning:?}");
             let _ = connection.await.unwrap();
         }
     }

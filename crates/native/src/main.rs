@@ -1,8 +1,10 @@
 //! The native program `warren`: reads its flags, starts what they ask for, and turns every failure into one sentence.
 mod circuit_relay;
+mod disk_store;
 mod handed_over_sockets;
 mod http_listener;
 mod ice_servers;
+mod node;
 mod options;
 mod page_config;
 mod public_url;
@@ -11,6 +13,7 @@ mod routes;
 mod security_headers;
 mod serve;
 mod static_site;
+mod stop_signal;
 mod stun;
 mod websocket_bytes;
 mod websocket_upgrade;
@@ -19,7 +22,12 @@ mod write_deadline;
 use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
-use options::{Command, Options};
+use node::settings::NodeFlags;
+use options::{Command, Options, ServeOptions};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::LocalSet,
+};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -33,17 +41,35 @@ fn main() -> ExitCode {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::debug!(%error, "the limit on open files stays as it is");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot start the runtime: {error}")),
+    let outcome = match options.command {
+        Command::Serve(options) => serve(options),
+        Command::Node(flags) => node(flags),
     };
-    let Command::Serve(options) = options.command;
-    let outcome = runtime.block_on(serve::serve(options));
-    runtime.shutdown_timeout(RUNTIME_STOP_MAX);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error.to_string()),
+        Err(sentence) => fail(&sentence),
     }
+}
+
+fn serve(options: ServeOptions) -> Result<(), String> {
+    let runtime = runtime(Builder::new_multi_thread())?;
+    let outcome = runtime.block_on(serve::serve(options));
+    runtime.shutdown_timeout(RUNTIME_STOP_MAX);
+    outcome.map_err(|error| error.to_string())
+}
+
+/// One thread owns the homeserver; only the disk and password hashes have others.
+fn node(flags: NodeFlags) -> Result<(), String> {
+    let runtime = runtime(Builder::new_current_thread())?;
+    let tasks = LocalSet::new();
+    let outcome = tasks.block_on(&runtime, node::run(flags));
+    drop(tasks);
+    runtime.shutdown_timeout(RUNTIME_STOP_MAX);
+    outcome.map_err(|error| error.to_string())
+}
+
+fn runtime(mut builder: Builder) -> Result<Runtime, String> {
+    builder.enable_all().build().map_err(|error| format!("cannot start the runtime: {error}"))
 }
 
 fn fail(sentence: &str) -> ExitCode {

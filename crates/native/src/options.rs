@@ -7,7 +7,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::public_url::PublicUrl;
+use crate::{node::settings::NodeFlags, public_url::PublicUrl};
 
 /// RFC 9476: a name under `alt` is never looked up in DNS. The same default as the core's.
 const DEFAULT_NAME_SUFFIX: &str = "alt";
@@ -30,6 +30,8 @@ pub struct Options {
 }
 
 #[derive(Subcommand)]
+// Made once.
+#[allow(clippy::large_enum_variant)]
 pub enum Command {
     /// Serve the page, and relay between the tabs that opened it.
     ///
@@ -37,6 +39,13 @@ pub enum Command {
     /// Standard output gets one line, once it is ready; logs go to standard error and RUST_LOG selects them
     /// (for example RUST_LOG=warren=debug).
     Serve(ServeOptions),
+
+    /// Run a homeserver without a browser, for bots, scripts and tests.
+    ///
+    /// It answers the Matrix Client-Server API on plain HTTP, for this machine or for a reverse proxy that ends TLS, and
+    /// federates with tabs and other nodes through relays. Every flag can also be set in a TOML file, by the same name.
+    /// Standard output gets one line, once it is ready; logs go to standard error and RUST_LOG selects them.
+    Node(NodeFlags),
 }
 
 #[derive(Args)]
@@ -99,7 +108,7 @@ pub enum Stun {
 impl ServeOptions {
     /// The directory asked for, or `warren` in the platform's data directory, or `.warren` here when there is no home.
     pub fn data_dir(&self) -> PathBuf {
-        self.data_dir.clone().unwrap_or_else(|| default_data_dir(|name| env::var_os(name).map(PathBuf::from)))
+        self.data_dir.clone().unwrap_or_else(platform_data_dir)
     }
 
     /// The directory asked for, or the first `dist` that holds a page; without one, the `dist` of the working directory.
@@ -113,6 +122,11 @@ impl ServeOptions {
             None => beside.filter(|dir| built(dir)).unwrap_or(here),
         }
     }
+}
+
+/// Where this program keeps what it must not forget, unless a flag says otherwise.
+pub fn platform_data_dir() -> PathBuf {
+    default_data_dir(|name| env::var_os(name).map(PathBuf::from))
 }
 
 fn default_data_dir(variable: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {

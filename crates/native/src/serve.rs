@@ -6,22 +6,26 @@ use std::{
     time::Duration,
 };
 
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::UdpSocket;
 
 use crate::{
     circuit_relay::{self, RelaySettings},
     handed_over_sockets::websocket_multiaddr,
-    http_listener,
+    http_listener::{self, Answering, ListenError},
     ice_servers::{self, IceServer, IceServersError},
     options::{ServeOptions, Stun},
     page_config::PageConfig,
     public_url::PublicUrl,
     relay_identity::{self, RelayIdentityError},
-    routes::Routes,
+    routes::{self, Routes},
     security_headers::SecurityHeaders,
     static_site::{SiteError, StaticSite},
+    stop_signal::stop_signal,
     stun,
 };
+
+/// A page has its requests ready; whoever takes longer than this for the next one holds a place for nothing.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -31,10 +35,8 @@ pub enum ServeError {
     Identity(#[from] RelayIdentityError),
     #[error(transparent)]
     IceServers(#[from] IceServersError),
-    #[error("{0} is taken by another program: stop that one, or choose another port with --listen")]
-    PortTaken(SocketAddr),
-    #[error("cannot listen on {address}: {source}")]
-    Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error("cannot answer STUN on UDP {address}: {source}; choose another place or \"off\" with --stun")]
     Stun { address: SocketAddr, source: io::Error },
     #[error("cannot wait for the signals that stop this program: {0}")]
@@ -46,7 +48,7 @@ pub enum ServeError {
 /// Serves until SIGTERM or SIGINT; every error is one of the start.
 pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let site = StaticSite::open(options.site_dir())?;
-    let (listener, address) = listen(options.listen).await?;
+    let (listener, address) = http_listener::listen(options.listen, "--listen").await?;
     let keypair = relay_identity::load_or_create(&options.data_dir())?;
     let peer_id = keypair.public().to_peer_id();
     if options.public_url.is_none() && !address.ip().is_loopback() {
@@ -81,19 +83,11 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
         let routes = routes.clone();
         async move { routes.answer(request, remote).await }
     };
-    http_listener::serve(listener, answer, stop).await;
+    let answering = Answering { answer, broken: routes::broken, idle_max: IDLE_MAX };
+    let start = |connection: http_listener::Connection| drop(tokio::spawn(connection.speak_http(answering.clone())));
+    http_listener::serve(listener, start, stop).await;
     tracing::info!("stopped");
     Ok(())
-}
-
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => ServeError::PortTaken(address),
-        _ => ServeError::Listen { address, source },
-    };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
 }
 
 /// The port on which STUN is answered from now on. Only a place that was asked for must be free.
@@ -122,25 +116,4 @@ fn announce(public_url: &PublicUrl) -> io::Result<()> {
     let mut output = io::stdout().lock();
     writeln!(output, "Warren is ready: {public_url}")?;
     output.flush()
-}
-
-/// Resolves at the first SIGTERM or SIGINT after the call.
-#[cfg(unix)]
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
-
-/// Resolves at the first Ctrl-C.
-#[cfg(not(unix))]
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        let _ = tokio::signal::ctrl_c().await;
-    })
 }

@@ -1,6 +1,14 @@
 //! The real program, started on a free port of this machine, seen from outside.
 #[path = "it/hostile.rs"]
 mod hostile;
+#[path = "it/node.rs"]
+mod node;
+#[path = "it/node_door.rs"]
+mod node_door;
+#[path = "it/node_federation.rs"]
+mod node_federation;
+#[path = "it/node_survival.rs"]
+mod node_survival;
 #[path = "it/page.rs"]
 mod page;
 #[path = "it/relay.rs"]

@@ -1,0 +1,245 @@
+//! What a node is told at its start: flags, and a TOML file with the same names. Flags come first.
+use std::{fs, io, net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+use ruma::{OwnedServerName, RoomVersionId, ServerName};
+use serde::Deserialize;
+use warren::{
+    domain::room_version::{DEFAULT_ROOM_VERSION, SUPPORTED},
+    p2p::{address_book::RelayAddress, network::RELAYS_MAX},
+};
+
+use crate::options::platform_data_dir;
+
+const CLIENT_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8008);
+
+/// A file of settings is a page or two.
+const CONFIG_MAX_BYTES: u64 = 64 * 1024;
+
+/// Shorter ones could be guessed by trying.
+const SHARED_SECRET_MIN_BYTES: usize = 8;
+
+#[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NodeFlags {
+    /// TOML file with any of these settings
+    ///
+    /// For example: open-registration = true and relay = ["/dns4/chat.example.org/tcp/443/wss/p2p/12D3.."]
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+
+    /// Name of this homeserver, for good [default: made of its key]
+    ///
+    /// A name made of the key is believed by every other Warren homeserver. An ordinary one, such as example.org or
+    /// localhost:8008, serves those who use this homeserver alone: no other believes it yet.
+    #[arg(long, value_name = "NAME[:PORT]", value_parser = parse_server_name)]
+    pub server_name: Option<OwnedServerName>,
+
+    /// Address and port for clients; port 0 picks a free one [default: 127.0.0.1:8008]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub client_listen: Option<SocketAddr>,
+
+    /// Directory that keeps everything [default: warren/node in the user's data directory]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Let whoever reaches this homeserver make an account, in one step (m.login.dummy)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub open_registration: Option<bool>,
+
+    /// Let whoever knows this secret make accounts, by POST /_synapse/admin/v1/register
+    ///
+    /// Other users of this machine can see the flags of a program: better put the secret into the file.
+    #[arg(long, value_name = "SECRET")]
+    pub registration_shared_secret: Option<String>,
+
+    /// Version of rooms whose creator asks for none [default: 12]
+    #[arg(long, value_name = "VERSION")]
+    pub default_room_version: Option<RoomVersionId>,
+
+    /// Relay to be reachable through, and to reach others through; may be given up to 4 times
+    ///
+    /// `warren serve` tells its own in /config.json.
+    #[arg(long, value_name = "MULTIADDR")]
+    pub relay: Vec<String>,
+
+    /// Address and port where Prometheus finds metrics, at /metrics [default: none]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
+}
+
+/// What the flags and the file come to.
+#[derive(Debug)]
+pub struct Settings {
+    /// `None` for the name that is made of the key, or the one the data has.
+    pub server_name: Option<OwnedServerName>,
+    pub client_listen: SocketAddr,
+    pub data_dir: PathBuf,
+    pub open_registration: bool,
+    pub registration_shared_secret: Option<String>,
+    pub default_room_version: RoomVersionId,
+    pub relays: Vec<String>,
+    pub metrics_listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error("cannot read the settings in {path}: {source}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path} is longer than {CONFIG_MAX_BYTES} bytes, so it is no file of settings")]
+    TooLong { path: PathBuf },
+    #[error("{path}: {reason}")]
+    File { path: PathBuf, reason: String },
+    #[error("{0:?} is not the address of a relay, such as /dns4/chat.example.org/tcp/443/wss/p2p/12D3..")]
+    Relay(String),
+    #[error("{0} relays are too many: {RELAYS_MAX} at most")]
+    Relays(usize),
+    #[error("rooms of version {version} cannot be made here; the versions are {}", supported())]
+    RoomVersion { version: RoomVersionId },
+    #[error("the shared secret for registration is shorter than {SHARED_SECRET_MIN_BYTES} bytes")]
+    SharedSecret,
+}
+
+impl Settings {
+    /// Reads the file, if one is named. Everything is checked here, before anything is opened.
+    pub fn resolve(flags: NodeFlags) -> Result<Self, SettingsError> {
+        let file = match &flags.config {
+            Some(path) => read(path)?,
+            None => NodeFlags::default(),
+        };
+        let relays = if flags.relay.is_empty() { file.relay } else { flags.relay };
+        let default_room_version = flags.default_room_version.or(file.default_room_version);
+        let settings = Self {
+            server_name: flags.server_name.or(file.server_name),
+            client_listen: flags.client_listen.or(file.client_listen).unwrap_or(CLIENT_LISTEN_DEFAULT),
+            data_dir: flags.data_dir.or(file.data_dir).unwrap_or_else(|| platform_data_dir().join("node")),
+            open_registration: flags.open_registration.or(file.open_registration).unwrap_or(false),
+            registration_shared_secret: flags.registration_shared_secret.or(file.registration_shared_secret),
+            default_room_version: default_room_version.unwrap_or(DEFAULT_ROOM_VERSION),
+            relays,
+            metrics_listen: flags.metrics_listen.or(file.metrics_listen),
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        if !SUPPORTED.contains(&self.default_room_version) {
+            return Err(SettingsError::RoomVersion { version: self.default_room_version.clone() });
+        }
+        if self.relays.len() > RELAYS_MAX {
+            return Err(SettingsError::Relays(self.relays.len()));
+        }
+        let wrong = |text: &&String| text.parse().ok().as_ref().and_then(RelayAddress::parse).is_none();
+        if let Some(relay) = self.relays.iter().find(wrong) {
+            return Err(SettingsError::Relay(relay.clone()));
+        }
+        if self.registration_shared_secret.as_ref().is_some_and(|secret| secret.len() < SHARED_SECRET_MIN_BYTES) {
+            return Err(SettingsError::SharedSecret);
+        }
+        Ok(())
+    }
+}
+
+fn read(path: &PathBuf) -> Result<NodeFlags, SettingsError> {
+    let failed = |source| SettingsError::Read { path: path.clone(), source };
+    if fs::metadata(path).map_err(failed)?.len() > CONFIG_MAX_BYTES {
+        return Err(SettingsError::TooLong { path: path.clone() });
+    }
+    let text = fs::read_to_string(path).map_err(failed)?;
+    toml::from_str(&text)
+        .map_err(|error| SettingsError::File { path: path.clone(), reason: error.to_string().trim_end().to_owned() })
+}
+
+fn supported() -> String {
+    SUPPORTED.map(|version| version.to_string()).join(", ")
+}
+
+fn parse_server_name(text: &str) -> Result<OwnedServerName, String> {
+    ServerName::parse(text).map_err(|_| "neither a DNS name nor an address, with or without a port".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: NodeFlags,
+    }
+
+    fn flags(words: &[&str]) -> NodeFlags {
+        Line::try_parse_from([&["node"], words].concat()).unwrap_or_else(|error| panic!("{error}")).flags
+    }
+
+    fn resolve(words: &[&str], file: &str) -> Result<Settings, SettingsError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("node.toml");
+        fs::write(&path, file).unwrap();
+        Settings::resolve(NodeFlags { config: Some(path), ..flags(words) })
+    }
+
+    const RELAY: &str = "/dns4/a.example/tcp/443/wss/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+
+    #[test]
+    fn every_flag_can_be_in_the_file() {
+        let file = format!(
+            "server-name = \"a.example:8448\"\nclient-listen = \"0.0.0.0:81\"\ndata-dir = \"/d\"\n\
+             open-registration = true\nregistration-shared-secret = \"long enough\"\ndefault-room-version = \"11\"\n\
+             relay = [\"{RELAY}\"]\nmetrics-listen = \"127.0.0.1:9000\"\n"
+        );
+        let settings = resolve(&[], &file).unwrap();
+        assert_eq!(settings.server_name.unwrap(), "a.example:8448");
+        assert_eq!(settings.client_listen.to_string(), "0.0.0.0:81");
+        assert_eq!(settings.data_dir.to_str(), Some("/d"));
+        assert!(settings.open_registration);
+        assert_eq!(settings.registration_shared_secret.as_deref(), Some("long enough"));
+        assert_eq!(settings.default_room_version, RoomVersionId::V11);
+        assert_eq!(settings.relays, [RELAY]);
+        assert_eq!(settings.metrics_listen.unwrap().to_string(), "127.0.0.1:9000");
+    }
+
+    #[test]
+    fn flags_come_first() {
+        let file = "server-name = \"file\"\nclient-listen = \"0.0.0.0:81\"\nopen-registration = true\n";
+        let words = ["--server-name", "flag", "--open-registration=false", "--relay", RELAY];
+        let settings = resolve(&words, file).unwrap();
+        assert_eq!(settings.server_name.unwrap(), "flag");
+        assert!(!settings.open_registration);
+        assert_eq!(settings.relays, [RELAY]);
+        assert_eq!(settings.client_listen.port(), 81, "what no flag says, the file does");
+        assert_eq!(flags(&["--open-registration"]).open_registration, Some(true));
+    }
+
+    #[test]
+    fn nothing_said_is_closed_and_local() {
+        let settings = Settings::resolve(NodeFlags::default()).unwrap();
+        assert_eq!(settings.client_listen.to_string(), "127.0.0.1:8008");
+        assert!(!settings.open_registration && settings.registration_shared_secret.is_none());
+        assert!(settings.data_dir.ends_with("warren/node"), "{:?}", settings.data_dir);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        for (file, words) in [
+            ("colour = \"blue\"", "colour"),
+            ("client-listen = \"nowhere\"", "client-listen"),
+            ("server-name = \"not a name\"", "server-name"),
+            ("relay = [\"/ip4/127.0.0.1/tcp/80\"]", "not the address of a relay"),
+            ("default-room-version = \"1\"", "10, 11, 12"),
+            ("registration-shared-secret = \"short\"", "shorter"),
+            ("= 1", "node.toml"),
+        ] {
+            let error = resolve(&[], file).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        let five = [RELAY; 5].map(|relay| format!("{relay:?}")).join(",");
+        assert!(matches!(resolve(&[], &format!("relay = [{five}]")).unwrap_err(), SettingsError::Relays(5)));
+        let missing = NodeFlags { config: Some("/nowhere/at/all".into()), ..NodeFlags::default() };
+        assert!(Settings::resolve(missing).unwrap_err().to_string().contains("/nowhere/at/all"));
+    }
+}
