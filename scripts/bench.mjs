@@ -1,5 +1,5 @@
 // `npm run bench`: how fast and how large Warren is, as a table, and as JSON in bench-results/.
-// `npm run bench -- --quick` takes fewer samples; `core`, `size` or `browser` run that part only.
+// `npm run bench -- --quick` takes fewer samples; `core`, `node`, `size` or `browser` run that part only.
 import { mkdirSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -11,7 +11,7 @@ import { Explained, step, task } from "./step.mjs";
 
 const RESULTS = path.join(ROOT, "bench-results");
 /** What each part is called on the command line, and above its table. */
-const TITLES = { core: "Core, native, in memory", size: "Size", browser: "Chromium, the real page and relay" };
+const TITLES = { core: "Core, native, in memory", node: "warren node, over HTTP, on a disk", size: "Size", browser: "Chromium, the real page and relay" };
 
 await task(async () => {
   const { size, parts } = parseArguments(process.argv.slice(2));
@@ -20,10 +20,11 @@ await task(async () => {
   if (parts.includes("browser")) await installBrowsers();
   // Imported late: they need packages.
   const { benchCore } = await import("../benches/core.mjs");
+  const { benchNode } = await import("../benches/node.mjs");
   const { benchSize } = await import("../benches/size.mjs");
   const { benchBrowser } = await import("../benches/browser.mjs");
   const { table } = await import("../benches/table.mjs");
-  const measure = { core: (run) => benchCore(run, size), size: () => benchSize(), browser: () => benchBrowser(size) };
+  const measure = { core: (run) => benchCore(run, size), node: () => benchNode(size), size: () => benchSize(), browser: () => benchBrowser(size) };
 
   const results = {};
   for (const part of parts) results[part] = await step(`Measuring: ${part}`, measure[part]);

@@ -1,0 +1,38 @@
+// `warren node` as a process of its own, in its production durability: started, asked for its memory, ended.
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import readline from "node:readline";
+import { WARREN } from "../../scripts/places.mjs";
+
+/** Starts a node on `directory`; resolves once it says that it is ready, with how long that took. */
+export async function startNode(directory) {
+  const started = performance.now();
+  const child = spawn(WARREN, ["node", "--open-registration", "--client-listen", "127.0.0.1:0", "--data-dir", directory], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const ended = new Promise((resolve) => child.once("exit", resolve));
+  const line = await new Promise((resolve, reject) => {
+    readline.createInterface({ input: child.stdout }).once("line", resolve);
+    child.once("exit", (code) => reject(new Error(`warren node ended with code ${code}`)));
+    child.once("error", reject);
+  });
+  const startMs = performance.now() - started;
+  return {
+    startMs,
+    url: line.replace("Warren is ready: ", ""),
+    /** Resident bytes; undefined where the system does not tell. */
+    residentBytes: () => residentBytes(child.pid),
+    end: async (signal) => {
+      child.kill(signal);
+      await ended;
+    },
+  };
+}
+
+function residentBytes(pid) {
+  try {
+    return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) * 1024;
+  } catch {
+    return undefined;
+  }
+}
