@@ -58,7 +58,7 @@ pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
     pub(super) relay: relay::client::Behaviour,
     pub(super) direct: Toggle<webrtc::Behaviour>,
-    pub(super) identify: identify::Behaviour,
+    pub(super) identify: webrtc::Unaddressed<identify::Behaviour>,
     pub(super) ping: ping::Behaviour,
     pub(super) streams: streams::Behaviour,
 }
@@ -104,7 +104,7 @@ pub(super) fn build(
         limits: connection_limits::Behaviour::new(limits),
         relay,
         direct: direct.map(|direct| direct.with_peers_max(DIRECT_PEERS_MAX)).into(),
-        identify: identify::Behaviour::new(identify),
+        identify: webrtc::Unaddressed(identify::Behaviour::new(identify)),
         ping: ping::Behaviour::new(ping),
         streams: streams::Behaviour::default(),
     };
