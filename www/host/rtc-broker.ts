@@ -12,7 +12,6 @@ export type ToBroker =
   | { type: "applyAnswer"; connection: number; call: number; answer: string }
   | { type: "addCandidate"; connection: number; call: number; candidate: RTCIceCandidateInit }
   | { type: "openChannel"; connection: number; call: number }
-  | { type: "closeInit"; connection: number }
   | { type: "close"; connection: number };
 
 /** To the worker. */
@@ -25,6 +24,7 @@ export type FromBroker =
 
 interface Brokered {
   peer: RTCPeerConnection;
+  /** Kept, so that it lives as long as the connection. */
   init?: RTCDataChannel;
 }
 
@@ -50,9 +50,7 @@ export class RtcBroker {
     if (message.type === "connect") return this.#connect(connection, message.configuration);
     if (message.type === "close") return this.#close(connection);
     const brokered = this.#connections.get(connection);
-    if (message.type === "closeInit") {
-      if (brokered?.init) closeWhenOpen(brokered.init);
-    } else if (!brokered) {
+    if (!brokered) {
       this.#post({ type: "failed", connection, call: message.call, message: "there is no such connection" });
     } else if (message.type === "openChannel") {
       this.#openChannel(connection, message.call, brokered);
@@ -149,9 +147,4 @@ async function describe(message: Described, brokered: Brokered, described: () =>
 async function setLocal(peer: RTCPeerConnection, description: RTCSessionDescriptionInit): Promise<string> {
   await peer.setLocalDescription(description);
   return description.sdp ?? "";
-}
-
-function closeWhenOpen(init: RTCDataChannel): void {
-  if (init.readyState === "connecting") init.onopen = () => init.close();
-  else init.close();
 }

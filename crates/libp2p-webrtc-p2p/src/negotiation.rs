@@ -95,7 +95,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Negotiation<S> {
             while let Some(output) = self.session.next_output() {
                 match output {
                     Output::Send(message) => self.unsent.extend_from_slice(&message.encode()),
-                    Output::CloseInit => self.peer().close_init(),
                     Output::Connected => return Poll::Ready(Ok(self.conclude())),
                     call => self.calls.push_back(call),
                 }
@@ -232,7 +231,7 @@ fn begin(peer: &mut dyn PeerConnection, output: Output) -> Pending {
             };
             peer.add_candidate(candidate).map(added).boxed()
         }
-        Output::Send(_) | Output::CloseInit | Output::Connected => futures::future::ok(None).boxed(),
+        Output::Send(_) | Output::Connected => futures::future::ok(None).boxed(),
     }
 }
 

@@ -139,8 +139,6 @@ impl PeerConnection for MemoryConnection {
         futures::future::ready(added).boxed()
     }
 
-    fn close_init(&mut self) {}
-
     fn open_channel(&mut self) -> Call<Pipe> {
         let mut net = self.network.net();
         let channel = net.number();

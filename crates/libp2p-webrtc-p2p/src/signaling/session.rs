@@ -65,9 +65,6 @@ pub enum Output {
     ApplyAnswer(String),
     AddCandidate(Candidate),
     Send(Message),
-    /// Close the channel `init`, when it is open. Only the offerer does: js-libp2p's offerer waits for an event that
-    /// never comes if the answerer was faster.
-    CloseInit,
     /// The direct connection stands; nothing comes after.
     Connected,
 }
@@ -287,9 +284,6 @@ impl Session {
                 self.stage = Stage::Connected;
                 // Candidates that are still to be sent or added are of no more use; an answer is waited for.
                 self.outputs.retain(|output| matches!(output, Output::Send(Message::Answer(_))));
-                if self.role == Role::Offerer {
-                    self.outputs.push_back(Output::CloseInit);
-                }
                 self.outputs.push_back(Output::Connected);
                 Ok(())
             }

@@ -219,11 +219,6 @@ impl PeerConnection for BrokeredConnection {
         self.0.call("addCandidate", Some(("candidate", candidate)), |_| Some(()))
     }
 
-    fn close_init(&mut self) {
-        // A page that is gone has closed it already.
-        let _ = self.0.broker.post("closeInit", self.0.id, &[]);
-    }
-
     fn open_channel(&mut self) -> Call<Pipe> {
         let channel = |answer| if let Answer::Channel(pipe) = answer { Some(pipe) } else { None };
         self.0.call("openChannel", None, channel)

@@ -12,8 +12,8 @@ use send_wrapper::SendWrapper;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    Event, RtcDataChannel, RtcDataChannelEvent, RtcDataChannelState, RtcIceCandidateInit, RtcPeerConnection,
-    RtcPeerConnectionIceEvent, RtcSdpType, RtcSessionDescriptionInit,
+    Event, RtcDataChannel, RtcDataChannelEvent, RtcIceCandidateInit, RtcPeerConnection, RtcPeerConnectionIceEvent,
+    RtcSdpType, RtcSessionDescriptionInit,
 };
 
 use super::{
@@ -54,17 +54,11 @@ struct Inner {
     peer: RtcPeerConnection,
     events: Rc<Events>,
     budget: Arc<Budget>,
-    /// The channels `init`: ours, and theirs, which is only kept.
-    init: Rc<RefCell<Option<Init>>>,
-    _their_init: Rc<RefCell<Option<RtcDataChannel>>>,
+    /// The channel `init`, ours or theirs, which is only kept.
+    init: Rc<RefCell<Option<RtcDataChannel>>>,
     _candidate: Closure<dyn Fn(RtcPeerConnectionIceEvent)>,
     _channel: Closure<dyn Fn(RtcDataChannelEvent)>,
     state: Closure<dyn Fn(Event)>,
-}
-
-struct Init {
-    channel: RtcDataChannel,
-    close_when_open: Option<Closure<dyn Fn()>>,
 }
 
 impl Inner {
@@ -77,13 +71,13 @@ impl Inner {
                 candidate.into_iter().for_each(|candidate| events.push(RtcEvent::Found(candidate)));
             }
         });
-        let their_init = Rc::<RefCell<Option<RtcDataChannel>>>::default();
+        let init = Rc::<RefCell<Option<RtcDataChannel>>>::default();
         let channel = Closure::<dyn Fn(RtcDataChannelEvent)>::new({
-            let (events, budget, their_init) = (events.clone(), budget.clone(), their_init.clone());
+            let (events, budget, init) = (events.clone(), budget.clone(), init.clone());
             move |event: RtcDataChannelEvent| {
                 let channel = event.channel();
                 if channel.label() == INIT {
-                    their_init.borrow_mut().get_or_insert(channel);
+                    init.borrow_mut().get_or_insert(channel);
                 } else {
                     events.push(RtcEvent::Channel(channel::pipe(channel, budget.clone())));
                 }
@@ -105,16 +99,7 @@ impl Inner {
         peer.set_onicecandidate(Some(candidate.as_ref().unchecked_ref()));
         peer.set_ondatachannel(Some(channel.as_ref().unchecked_ref()));
         peer.set_onconnectionstatechange(Some(state.as_ref().unchecked_ref()));
-        Self {
-            peer,
-            events,
-            budget,
-            init: Rc::default(),
-            _their_init: their_init,
-            _candidate: candidate,
-            _channel: channel,
-            state,
-        }
+        Self { peer, events, budget, init, _candidate: candidate, _channel: channel, state }
     }
 
     /// The SCTP transport is there when both descriptions are.
@@ -152,8 +137,7 @@ async fn describe(peer: &RtcPeerConnection, created: js_sys::Promise) -> Result<
 impl PeerConnection for WindowConnection {
     fn make_offer(&mut self) -> Call<String> {
         let peer = self.0.peer.clone();
-        let channel = peer.create_data_channel(INIT);
-        self.0.init.replace(Some(Init { channel, close_when_open: None }));
+        self.0.init.replace(Some(peer.create_data_channel(INIT)));
         call(async move { describe(&peer, peer.create_offer()).await })
     }
 
@@ -185,20 +169,6 @@ impl PeerConnection for WindowConnection {
         })
     }
 
-    fn close_init(&mut self) {
-        let slot = self.0.init.clone();
-        let mut init = slot.borrow_mut();
-        let Some(Init { channel, close_when_open }) = init.as_mut() else { return };
-        if channel.ready_state() != RtcDataChannelState::Connecting {
-            // Closing what is closed already does nothing.
-            return channel.close();
-        }
-        let opened = channel.clone();
-        let close = Closure::<dyn Fn()>::new(move || opened.close());
-        channel.set_onopen(Some(close.as_ref().unchecked_ref()));
-        *close_when_open = Some(close);
-    }
-
     fn open_channel(&mut self) -> Call<Pipe> {
         let pipe = channel::pipe(self.0.peer.create_data_channel(""), self.0.budget.clone());
         futures::future::ok(pipe).boxed()
@@ -227,9 +197,6 @@ impl Drop for Inner {
             && sctp.is_object()
         {
             let _ = js_sys::Reflect::set(&sctp, &"onstatechange".into(), &JsValue::NULL);
-        }
-        if let Some(init) = &*self.init.borrow() {
-            init.channel.set_onopen(None);
         }
         self.peer.close();
     }
