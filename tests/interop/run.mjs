@@ -24,18 +24,14 @@ export async function runInterop({ program, wasm, dials, words = [], report = co
   const directory = mkdtempSync(path.join(os.tmpdir(), "warren-interop-"));
   const stage = new Stage(directory);
   const results = { passed: 0, failures: [] };
-  const tell = async (name, work, tries = 1) => {
+  const tell = async (name, work) => {
     if (!words.every((word) => name.includes(word))) return;
-    for (let left = tries; left > 0; left -= 1) {
-      try {
-        report(`ok   ${name}: ${await within(CASE_MAX_MS, work())}`);
-        results.passed += 1;
-        return;
-      } catch (error) {
-        const [said] = error.message.split("\n");
-        report(`${left > 1 ? "again" : "FAIL"} ${name}: ${left > 1 ? said : error.message}`);
-        if (left === 1) results.failures.push({ name, message: `${error.message}\n${stage.said()}` });
-      }
+    try {
+      report(`ok   ${name}: ${await within(CASE_MAX_MS, work())}`);
+      results.passed += 1;
+    } catch (error) {
+      results.failures.push({ name, message: `${error.message}\n${stage.said()}` });
+      report(`FAIL ${name}: ${error.message}`);
     }
   };
   try {
@@ -52,9 +48,8 @@ async function tellAll(stage, tell, dials) {
   const bothWays = async (ones, others) => {
     for (const one of ones) {
       for (const other of others) {
-        const tries = triesOf(one, other);
-        await tell(`${one.name} dials ${other.name}`, () => meet(one, other), tries);
-        if (!isDeaf(other, one)) await tell(`${other.name} dials ${one.name}`, () => meet(other, one), tries);
+        await tell(`${one.name} dials ${other.name}`, () => meet(one, other));
+        if (!isDeaf(other, one)) await tell(`${other.name} dials ${one.name}`, () => meet(other, one));
       }
     }
   };
@@ -74,14 +69,6 @@ async function tellAll(stage, tell, dials) {
  */
 function isDeaf(dialer, listener) {
   return dialer.name === "js-libp2p in chromium" && listener.name.endsWith("in firefox");
-}
-
-/**
- * Where js-libp2p runs in Firefox, the end of `init`, which js-libp2p closes on both sides, sometimes costs a stream as above,
- * whoever dials. One of two meetings has to be without fault.
- */
-function triesOf(one, other) {
-  return [one, other].some(({ name }) => name === "js-libp2p in firefox") ? 2 : 1;
 }
 
 /** One dials the other; then everything that has to work over the connection does, both ways. */
