@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { Client } from "./node/client.mjs";
-import { startNode } from "./node/program.mjs";
+import { WARREN } from "../scripts/places.mjs";
+import { startNode } from "../tests/warren-node.mjs";
 import { figure, median } from "./summary.mjs";
 
 const SENDS = { full: 5_000, quick: 500 };
@@ -25,7 +26,7 @@ export async function benchNode(size) {
 }
 
 async function measure(directory, size) {
-  const first = await startNode(directory);
+  const first = await startNode(directory, { program: WARREN });
   const idle = first.residentBytes();
   const { token, room } = await prepare(first.url);
   const client = await Client.connect(first.url, token);
@@ -48,7 +49,7 @@ async function measure(directory, size) {
   const sent = number;
   [client, ...clients].forEach((one) => one.close());
   await first.end("SIGKILL");
-  const second = await startNode(directory);
+  const second = await startNode(directory, { program: WARREN });
   await second.end("SIGTERM");
 
   const http = { name: "GET /versions, same connection", samples: samples.http };

@@ -3,17 +3,36 @@ use std::rc::Rc;
 
 use ruma::api::client::typing::create_typing_event::{self, v3::Typing};
 
-use super::config::own;
+use serde_json::{Map, Value};
+
+use super::{
+    config::own,
+    reshaped::{Reshape, Reshaped},
+};
 use crate::{
     api::ApiError,
     homeserver::{Homeserver, edus::typing, sessions::Session},
 };
 
+/// How long somebody types who does not say for how long.
+const TIMEOUT_DEFAULT_MS: u64 = 30_000;
+
+/// The specification asks for no timeout, ruma's parser does.
+pub struct WithTimeout;
+
+impl Reshape for WithTimeout {
+    fn reshape(body: &[u8], _: &[&str]) -> Result<Vec<u8>, serde_json::Error> {
+        let mut fields: Map<String, Value> = serde_json::from_slice(body)?;
+        fields.entry("timeout").or_insert(TIMEOUT_DEFAULT_MS.into());
+        serde_json::to_vec(&fields)
+    }
+}
+
 /// `PUT /_matrix/client/v3/rooms/{roomId}/typing/{userId}` (client-server API, "Typing Notifications")
 pub async fn create_typing_event(
     homeserver: &Rc<Homeserver>,
     session: Session,
-    request: create_typing_event::v3::Request,
+    Reshaped { request, .. }: Reshaped<create_typing_event::v3::Request, WithTimeout>,
 ) -> Result<create_typing_event::v3::Response, ApiError> {
     own(&session, &request.user_id)?;
     let timeout_ms = match request.state {

@@ -2,12 +2,11 @@
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import readline from "node:readline";
-import { WARREN } from "../../scripts/places.mjs";
 
-/** Starts a node on `directory`; resolves once it says that it is ready, with how long that took. */
-export async function startNode(directory) {
+/** Starts `program` on `directory`; resolves once it says that it is ready, with how long that took. */
+export async function startNode(directory, { program, flags = [] }) {
   const started = performance.now();
-  const child = spawn(WARREN, ["node", "--open-registration", "--client-listen", "127.0.0.1:0", "--data-dir", directory], {
+  const child = spawn(program, ["node", "--open-registration", "--client-listen", "127.0.0.1:0", "--data-dir", directory, ...flags], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const ended = new Promise((resolve) => child.once("exit", resolve));

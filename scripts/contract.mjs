@@ -1,0 +1,53 @@
+// `npm run contract -- --spec DIR`: holds a live `warren node` against the Matrix specification. DIR is the `data` folder
+// of a checkout of the specification; further words choose the operations whose ids have them.
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { ROOT, TARGET } from "./places.mjs";
+import { setUp } from "./setup.mjs";
+import { Explained, step, task } from "./step.mjs";
+
+/** What the answers are held against: the specification's `data` folder, as `--spec DIR` names it. */
+export function specificationOf(args) {
+  const at = args.indexOf("--spec");
+  if (at < 0) return undefined;
+  const directory = args[at + 1];
+  if (!directory || !existsSync(path.join(directory, "api", "client-server"))) {
+    throw new Explained(`--spec names the "data" folder of a checkout of the Matrix specification, and ${directory ?? "nothing"} is not that.`);
+  }
+  return directory;
+}
+
+/** Builds `warren` and calls every operation; resolves with `{ passed, failures }`. */
+export async function contract(directory, { words, report } = {}) {
+  // Imported late: they need packages.
+  const { runContract } = await import("../tests/contract/run.mjs");
+  let counted = { passed: 0, failures: [] };
+  try {
+    await step("Contract of the Client-Server API", async (run) => {
+      await run("cargo", ["build", "--locked", "-p", "warren-native", "--bin", "warren"], { cwd: ROOT });
+      const say = report ?? ((line) => run.write(`${line}\n`));
+      counted = await runContract({ program: path.join(TARGET, "debug", "warren"), directory, words, report: say });
+      const why = counted.failures.map(({ name, message }) => `${name}\n${message}\n`).join("\n");
+      if (why) throw new Error(`${why}\n${counted.failures.length} failed`);
+      return `${counted.passed} passed`;
+    });
+  } catch (error) {
+    if (!counted.failures.length) counted.failures.push({ name: "Contract of the Client-Server API" });
+    console.error(error.message);
+  }
+  return counted;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await task(async () => {
+    const args = process.argv.slice(2);
+    const directory = specificationOf(args);
+    if (!directory) throw new Explained("Which specification? npm run contract -- --spec DIR");
+    await setUp();
+    const words = args.filter((arg) => arg !== "--spec" && arg !== directory);
+    const { passed, failures } = await contract(directory, { words, report: console.log });
+    console.log(`\n${passed} passed, ${failures.length} failed`);
+    if (failures.length) throw new Explained(failures.map(({ name }) => name).join("\n"));
+  });
+}
