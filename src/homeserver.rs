@@ -6,6 +6,7 @@ pub mod aliases;
 pub mod client_event;
 pub mod client_txns;
 pub mod devices;
+pub mod directory;
 pub mod edus;
 pub mod event_times;
 pub mod events;
@@ -20,6 +21,7 @@ pub mod peers;
 pub mod positions;
 pub mod profiles;
 pub mod push_rules;
+pub mod room_facts;
 pub mod room_view;
 pub mod rooms;
 pub mod sender;
@@ -46,6 +48,7 @@ use self::{
     notifier::Notifier,
     passwords::PasswordFailures,
     positions::Positions,
+    room_facts::RoomFacts,
     rooms::{Rooms, join::Joins},
     sender::{OutboxStatus, Sender},
     sessions::Sessions,
@@ -123,6 +126,7 @@ pub struct Homeserver {
     /// Held while a room is created, so that a repeated request sees what the first made.
     pub(crate) creating: Mutex<()>,
     pub(crate) joins: Joins,
+    pub(crate) room_facts: RoomFacts,
 }
 
 impl Homeserver {
@@ -158,6 +162,7 @@ impl Homeserver {
             comparing: heads::Comparing::default(),
             creating: Mutex::default(),
             joins: Joins::default(),
+            room_facts: RoomFacts::default(),
             environment,
         });
         // Before anything is sent, as what waits to be sent needs addresses.

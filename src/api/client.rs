@@ -4,6 +4,7 @@ pub mod alias;
 pub mod config;
 pub mod context;
 pub mod device;
+pub mod directory;
 pub mod discovery;
 pub mod filter;
 pub mod membership;
@@ -50,6 +51,10 @@ pub(super) fn routes() -> Vec<Route> {
         route(device::get_device).omitting_nulls(),
         route(device::get_devices).omitting_nulls(),
         route(device::update_device),
+        route(directory::get_public_rooms),
+        route(directory::get_public_rooms_filtered),
+        route(directory::get_room_visibility),
+        route(directory::set_room_visibility),
         route(discovery::discover_homeserver),
         route(discovery::get_capabilities),
         route(discovery::get_supported_versions),

@@ -1,5 +1,6 @@
 //! The Server-Server API: what other homeservers may ask, one file a module of ruma's.
 pub mod backfill;
+pub mod directory;
 pub mod discovery;
 pub mod event;
 pub mod membership;
@@ -24,5 +25,8 @@ pub(super) fn routes() -> Vec<Route> {
         route(event::get_missing_events),
         route(backfill::get_backfill),
         route(query::get_profile_information),
+        route(query::get_room_information),
+        route(directory::get_public_rooms),
+        route(directory::get_public_rooms_filtered),
     ]
 }

@@ -56,6 +56,22 @@ impl Homeserver {
         for<'a> R::Authentication: AuthScheme<Input<'a> = <ServerSignatures as AuthScheme>::Input<'a>>,
         R::EndpointError: std::fmt::Display,
     {
+        self.ask_for_at_most(server, lane, request, usize::MAX).await
+    }
+
+    /// As `ask`, for answers that are small: a larger body than `max_bytes` is not read.
+    pub async fn ask_for_at_most<R>(
+        &self,
+        server: &OwnedServerName,
+        lane: Lane,
+        request: R,
+        max_bytes: usize,
+    ) -> Result<R::IncomingResponse, PeerError>
+    where
+        R: OutgoingRequest<PathBuilder = SinglePath>,
+        for<'a> R::Authentication: AuthScheme<Input<'a> = <ServerSignatures as AuthScheme>::Input<'a>>,
+        R::EndpointError: std::fmt::Display,
+    {
         let signing = XMatrixSigningInput::new(self.server_name().to_owned(), server.clone(), self.identity.key_pair());
         // Signed over path and query, so the base must not be there when it happens; ruma signs only those.
         let request = request
@@ -64,6 +80,10 @@ impl Homeserver {
         let response = self.environment.transport.request(server.clone(), lane, to_path_only(request)?).await?;
         let (parts, body) = response.into_parts();
         let status = parts.status.as_u16();
+        if body.len() > max_bytes {
+            let reason = format!("it has {} bytes, and {max_bytes} are the most it may have", body.len());
+            return Err(PeerError::Malformed { server: server.clone(), reason });
+        }
         let parsed = R::IncomingResponse::try_from_http_response(http::Response::from_parts(parts, &body[..]));
         parsed.map_err(|error| match error {
             FromHttpResponseError::Server(_) => refusal(server, status, &body),

@@ -79,7 +79,7 @@ fn a_name_leads_to_the_room_and_to_servers_in_it_for_anybody() {
     names.look_up("Burrow").is_error(404, "M_NOT_FOUND");
     names.look_up("other").is_error(404, "M_NOT_FOUND");
     let look_up = |path: &str| names.server.request("GET", path, None, Value::Null);
-    look_up("/_matrix/client/v3/directory/room/%23burrow:elsewhere.example").is_error(404, "M_NOT_FOUND");
+    look_up("/_matrix/client/v3/directory/room/%23burrow:elsewhere.example").is_error(502, "M_UNKNOWN");
     look_up("/_matrix/client/v3/directory/room/burrow").is_error(400, "M_INVALID_PARAM");
     let again = TestServer::on(names.server.disk.clone());
     assert_eq!(again.request("GET", &names.path("burrow"), None, Value::Null).ok(), expected, "after a restart too");
@@ -125,6 +125,9 @@ fn the_names_of_a_room_are_listed_for_who_is_in_it() {
     names.take(&names.alice, "a").ok();
     assert_eq!(names.list(&names.alice).ok(), json!({ "aliases": [names.alias("b")] }));
     names.list(&names.bob).is_error(403, "M_FORBIDDEN");
+    let readable = json!({ "history_visibility": "world_readable" });
+    names.server.set_state(&names.alice, &names.room, "m.room.history_visibility", "", readable);
+    assert_eq!(names.list(&names.bob).ok(), json!({ "aliases": [names.alias("b")] }), "whoever may read it");
     names.server.get("/_matrix/client/v3/rooms/!nowhere/aliases", &names.alice.token).is_error(403, "M_FORBIDDEN");
 }
 

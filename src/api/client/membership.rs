@@ -44,7 +44,10 @@ pub async fn join_room_by_id_or_alias(
 ) -> Result<join_room_by_id_or_alias::v3::Response, ApiError> {
     let named = request.room_id_or_alias.as_str();
     let (room_id, via): (_, Vec<OwnedServerName>) = match <&RoomAliasId>::try_from(named) {
-        Ok(alias) => aliases::resolve(homeserver, &alias.to_owned()).await?,
+        Ok(alias) => {
+            let (room_id, servers) = aliases::resolve(homeserver, &alias.to_owned()).await?;
+            (room_id, servers.into_iter().chain(request.via).collect())
+        }
         Err(_) => {
             let room_id = RoomId::parse(named).map_err(|error| ApiError::invalid_param(error.to_string()))?;
             (room_id, request.via)

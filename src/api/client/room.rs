@@ -9,7 +9,7 @@ use ruma::{
 };
 use serde::Deserialize;
 
-use super::canonical_content;
+use super::{canonical_content, directory};
 use crate::{
     api::ApiError,
     domain::room::preset::{CreateRequest, InitialEvent, preset_for},
@@ -34,6 +34,7 @@ pub async fn create_room(
     if !request.invite_3pid.is_empty() {
         return Err(ApiError::forbidden("Inviting by e-mail or phone needs an identity server, and there is none."));
     }
+    directory::is_public(&request.visibility)?;
     let optional =
         |raw: Option<&serde_json::value::RawValue>| raw.map_or(Ok(CanonicalJsonObject::new()), canonical_content);
     let alias = request.room_alias_name.as_deref().map(|name| local_alias(homeserver, name)).transpose()?;

@@ -6,7 +6,6 @@ use super::ApiError;
 use crate::{
     domain::{event::draft::DraftError, room_version::UnsupportedRoomVersion},
     homeserver::{
-        aliases::AliasError,
         peers::PeerError,
         rooms::{
             append::AppendError,
@@ -69,6 +68,7 @@ impl From<CreateError> for ApiError {
         match error {
             CreateError::Store(error) => error.into(),
             CreateError::Version(error) => error.into(),
+            CreateError::Directory(error) => error.into(),
             CreateError::AliasTaken(_) => Self::new(StatusCode::BAD_REQUEST, ErrorKind::RoomInUse, message),
             CreateError::Preset(_) | CreateError::TooManyInvites | CreateError::TooMuchState => {
                 Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidParam, message)
@@ -196,20 +196,6 @@ impl From<TransactionError> for ApiError {
         match error {
             TransactionError::Store(error) => error.into(),
             TransactionError::TooLarge => Self::too_large(error.to_string()),
-        }
-    }
-}
-
-impl From<AliasError> for ApiError {
-    fn from(error: AliasError) -> Self {
-        let message = error.to_string();
-        match error {
-            AliasError::Store(error) => error.into(),
-            AliasError::Foreign(_) | AliasError::Malformed(_) => Self::invalid_param(message),
-            AliasError::Taken(_) => Self::new(StatusCode::CONFLICT, ErrorKind::Unknown, message),
-            AliasError::NotFound => Self::not_found(message),
-            AliasError::NotInRoom | AliasError::Forbidden => Self::forbidden(message),
-            AliasError::Bad(_) => Self::new(StatusCode::BAD_REQUEST, ErrorKind::BadAlias, message),
         }
     }
 }

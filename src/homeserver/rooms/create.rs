@@ -20,7 +20,10 @@ use crate::{
         room::preset::{self, CreateRequest, PresetError},
         room_version::{self, UnsupportedRoomVersion},
     },
-    homeserver::{Homeserver, client_txns},
+    homeserver::{
+        Homeserver, client_txns,
+        directory::{self, DirectoryError},
+    },
     ports::StoreError,
     storage::tables::{AliasRow, Aliases, PublishedRooms},
 };
@@ -39,6 +42,8 @@ pub enum CreateError {
     Version(#[from] UnsupportedRoomVersion),
     #[error(transparent)]
     Preset(#[from] PresetError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
     #[error("the alias {0} is taken")]
     AliasTaken(OwnedRoomAliasId),
     #[error("more than {CREATE_INVITES_MAX} invites")]
@@ -99,6 +104,10 @@ pub async fn create(
         && server.database.get::<Aliases>(alias).await?.is_some()
     {
         return Err(CreateError::AliasTaken(alias.clone()));
+    }
+
+    if *visibility == Visibility::Public {
+        directory::check_room_for_one(server, None).await?;
     }
 
     let creator = request.creator.clone();
