@@ -7,6 +7,7 @@ pub mod device;
 pub mod directory;
 pub mod discovery;
 pub mod filter;
+pub mod knock;
 pub mod membership;
 pub mod message;
 pub mod profile;
@@ -60,6 +61,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(discovery::get_supported_versions),
         route(filter::create_filter),
         route(filter::get_filter),
+        route(knock::knock_room),
         route(membership::ban_user),
         route(membership::forget_room),
         route(membership::get_member_events),

@@ -16,6 +16,8 @@ pub(super) fn routes() -> Vec<Route> {
         route(transactions::send_transaction_message),
         route(membership::prepare_join_event),
         route(membership::create_join_event),
+        route(membership::prepare_knock_event),
+        route(membership::create_knock_event),
         route(membership::create_invite),
         route(membership::prepare_leave_event),
         route(membership::create_leave_event),

@@ -9,9 +9,13 @@ pub mod history;
 pub mod ingest;
 pub mod invite;
 pub mod join;
+pub mod knock;
 pub mod membership;
+pub mod restricted;
 pub mod send;
+mod stripped;
 mod tail;
+mod through;
 
 use std::{
     cell::{Ref, RefCell},

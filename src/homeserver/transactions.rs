@@ -94,7 +94,10 @@ async fn receive_room(
     room_id: &RoomId,
     raws: Vec<Box<RawJsonValue>>,
 ) -> Result<Outcomes, StoreError> {
-    server.joins.settled(room_id).await;
+    let resident = server.rooms.get(room_id).await?.is_some_and(|room| room.live().resident);
+    if !resident {
+        server.joins.settled(room_id).await;
+    }
     match server.rooms.get(room_id).await? {
         Some(room) if room.live().resident => {
             let heads = room.live().heads.clone();
@@ -118,7 +121,7 @@ fn append_ready_in_background(server: &Rc<Homeserver>, room: &Rc<Room>) {
     }));
 }
 
-/// Events of a room we are not in: all that concerns us is the end of an invite we hold.
+/// Events of a room we are not in: all that concerns us is the end of an invite or knock we hold.
 async fn withdrawn_invites(
     server: &Rc<Homeserver>,
     origin: &OwnedServerName,
@@ -139,16 +142,22 @@ async fn withdrawn_invite(
     room_id: &RoomId,
     raw: &RawJsonValue,
 ) -> Result<Option<(OwnedEventId, Result<(), Refusal>)>, StoreError> {
-    let Some((key, row)) = held_invite(server, room_id, raw).await? else { return Ok(None) };
+    let _outside = server.joins.outside.lock().await;
+    let Some((key, row)) = held_from_outside(server, room_id, raw).await? else { return Ok(None) };
     let Some(Ok(rules)) = row.room_version.as_ref().map(room_version::rules) else { return Ok(None) };
     let Ok(event_id) = parse_object(raw).and_then(|object| event_id_of(&object, &rules)) else { return Ok(None) };
     let pdu = match check_received(raw, room_id, &rules, &self_certified_keys) {
         Ok(checked) => checked.pdu,
         Err(reason) => return Ok(Some((event_id, Err(reason.into())))),
     };
-    // We cannot judge the rest of the room: only the inviter's server, which we believed once, ends the invite.
     let ends = matches!(pdu.membership(), Some(MembershipState::Leave | MembershipState::Ban));
-    if !ends || row.sender.server_name() != origin {
+    // We cannot judge the rest of the room. The inviter's server, which we believed once, ends an invite. A knock is
+    // ended by whoever can name it: its id is not to be guessed, so they are in the room.
+    let may_end = match row.membership {
+        MembershipState::Knock => pdu.sender.server_name() == origin && pdu.auth_events.contains(&row.event_id),
+        _ => row.sender.server_name() == origin,
+    };
+    if !ends || !may_end {
         let refusal = Refusal::Failed("this server is not in that room".to_owned());
         return Ok(Some((event_id, Err(refusal))));
     }
@@ -160,6 +169,7 @@ async fn withdrawn_invite(
         position: position.value(),
         stripped_state: Vec::new(),
         invite_event: None,
+        knocked_via: None,
         ..row
     };
     let mut batch = Batch::default();
@@ -170,7 +180,8 @@ async fn withdrawn_invite(
     Ok(Some((event_id, Ok(()))))
 }
 
-async fn held_invite(
+/// The invite or knock that such an event would end.
+async fn held_from_outside(
     server: &Homeserver,
     room_id: &RoomId,
     raw: &RawJsonValue,
@@ -183,5 +194,6 @@ async fn held_invite(
     let Ok(user) = UserId::parse(user) else { return Ok(None) };
     let key = (user, room_id.to_owned());
     let row = server.database.get::<Memberships>(&key).await?;
-    Ok(row.filter(|row| row.membership == MembershipState::Invite).map(|row| (key, row)))
+    let held = |row: &MembershipRow| matches!(row.membership, MembershipState::Invite | MembershipState::Knock);
+    Ok(row.filter(held).map(|row| (key, row)))
 }

@@ -96,14 +96,10 @@ fn a_template_decides_where_the_join_goes_and_nothing_else() {
     let burrow = Burrow::new(RoomVersionId::V12);
     let mut template = burrow.template();
     let event = &mut template["event"];
-    event["sender"] = json!(burrow.mole);
-    event["state_key"] = json!("@victim:example.org");
-    event["type"] = json!("m.room.power_levels");
-    event["room_id"] = json!("!elsewhere");
     event["origin_server_ts"] = json!(1);
     event["redacts"] = json!("$something");
     event["smuggled"] = json!("goods");
-    event["content"] = json!({ "membership": "ban", "users": { burrow.mole.as_str(): 100 }, "smuggled": true });
+    event["content"] = json!({ "membership": "join", "users": { burrow.mole.as_str(): 100 }, "smuggled": true });
     burrow.join(template, burrow.honest_answer()).ok();
     let sent = burrow.join_event();
     assert_eq!(sent["content"], json!({ "membership": "join" }));
@@ -121,6 +117,12 @@ fn a_template_that_is_none_is_refused_before_anything_is_signed() {
     let mut broken =
         vec![json!({}), json!([]), json!({ "room_version": "12" }), json!({ "room_version": "12", "event": 5 })];
     for (field, wrong) in [
+        ("room_id", json!("!elsewhere")),
+        ("sender", json!(burrow.mole)),
+        ("state_key", json!(burrow.mole)),
+        ("type", json!("m.room.power_levels")),
+        ("content", json!({ "membership": "ban" })),
+        ("content", json!({})),
         ("prev_events", json!(null)),
         ("prev_events", json!(many)),
         ("prev_events", json!([5])),

@@ -2,7 +2,7 @@
 use std::rc::Rc;
 
 use ruma::{
-    CanonicalJsonObject, OwnedServerName, RoomAliasId, RoomId,
+    CanonicalJsonObject, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, RoomOrAliasId,
     api::client::membership::{
         ban_user, forget_room, get_member_events,
         invite_user::{self, v3::InvitationRecipient},
@@ -42,19 +42,27 @@ pub async fn join_room_by_id_or_alias(
     session: Session,
     request: join_room_by_id_or_alias::v3::Request,
 ) -> Result<join_room_by_id_or_alias::v3::Response, ApiError> {
-    let named = request.room_id_or_alias.as_str();
-    let (room_id, via): (_, Vec<OwnedServerName>) = match <&RoomAliasId>::try_from(named) {
-        Ok(alias) => {
-            let (room_id, servers) = aliases::resolve(homeserver, &alias.to_owned()).await?;
-            (room_id, servers.into_iter().chain(request.via).collect())
-        }
-        Err(_) => {
-            let room_id = RoomId::parse(named).map_err(|error| ApiError::invalid_param(error.to_string()))?;
-            (room_id, request.via)
-        }
-    };
+    let (room_id, via) = named_room(homeserver, &request.room_id_or_alias, request.via).await?;
     join::join(homeserver, &room_id, &session.user_id, &via, request.reason).await?;
     Ok(join_room_by_id_or_alias::v3::Response::new(room_id))
+}
+
+/// The room a path names by its id or an alias, and servers through which it may be entered.
+pub(super) async fn named_room(
+    homeserver: &Rc<Homeserver>,
+    named: &RoomOrAliasId,
+    via: Vec<OwnedServerName>,
+) -> Result<(OwnedRoomId, Vec<OwnedServerName>), ApiError> {
+    match <&RoomAliasId>::try_from(named.as_str()) {
+        Ok(alias) => {
+            let (room_id, servers) = aliases::resolve(homeserver, &alias.to_owned()).await?;
+            Ok((room_id, servers.into_iter().chain(via).collect()))
+        }
+        Err(_) => {
+            let room_id = RoomId::parse(named.as_str()).map_err(|error| ApiError::invalid_param(error.to_string()))?;
+            Ok((room_id, via))
+        }
+    }
 }
 
 /// `POST /_matrix/client/v3/rooms/{roomId}/invite` (client-server API, "Joining rooms")

@@ -15,6 +15,7 @@ use crate::{
             invite::{InviteError, ReceiveInviteError},
             join::JoinError,
             membership::MembershipError,
+            restricted::RestrictedError,
             send::SendError,
         },
         transactions::TransactionError,
@@ -23,6 +24,10 @@ use crate::{
 
 /// What a peer says that does not know a room's version.
 const INCOMPATIBLE_ROOM_VERSION: &str = "M_INCOMPATIBLE_ROOM_VERSION";
+
+/// What peers say who cannot tell whether a restricted room lets somebody in, and who can and may not let them in.
+const UNABLE_TO_AUTHORISE_JOIN: &str = "M_UNABLE_TO_AUTHORISE_JOIN";
+const UNABLE_TO_GRANT_JOIN: &str = "M_UNABLE_TO_GRANT_JOIN";
 
 impl From<AppendError> for ApiError {
     fn from(error: AppendError) -> Self {
@@ -114,6 +119,7 @@ impl From<JoinError> for ApiError {
         match error {
             JoinError::Store(error) => error.into(),
             JoinError::Append(error) => error.into(),
+            JoinError::Restricted(error) => error.into(),
             JoinError::NoServer => Self::not_found(error.to_string()),
             JoinError::Peer(error) => error.into(),
             JoinError::Version(version) => Self::new(
@@ -122,6 +128,20 @@ impl From<JoinError> for ApiError {
                 format!("The room has version {version}, which this server does not support."),
             ),
             JoinError::Dishonest { .. } => bad_gateway(error.to_string()),
+        }
+    }
+}
+
+impl From<RestrictedError> for ApiError {
+    fn from(error: RestrictedError) -> Self {
+        let message = error.to_string();
+        match error {
+            RestrictedError::Store(error) => error.into(),
+            RestrictedError::NotEntitled => Self::forbidden(message),
+            RestrictedError::Unverifiable => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorKind::UnableToAuthorizeJoin, message)
+            }
+            RestrictedError::NobodyToGrant => Self::new(StatusCode::BAD_REQUEST, ErrorKind::UnableToGrantJoin, message),
         }
     }
 }
@@ -135,6 +155,12 @@ impl From<PeerError> for ApiError {
             PeerError::Refused { status: 404, .. } => Self::not_found(message),
             PeerError::Refused { errcode, .. } if errcode == INCOMPATIBLE_ROOM_VERSION => {
                 Self::new(StatusCode::BAD_REQUEST, ErrorKind::UnsupportedRoomVersion, message)
+            }
+            PeerError::Refused { errcode, .. } if errcode == UNABLE_TO_AUTHORISE_JOIN => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorKind::UnableToAuthorizeJoin, message)
+            }
+            PeerError::Refused { errcode, .. } if errcode == UNABLE_TO_GRANT_JOIN => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorKind::UnableToGrantJoin, message)
             }
             PeerError::Refused { .. } | PeerError::Transport(_) | PeerError::Malformed { .. } => bad_gateway(message),
             PeerError::Unsendable(reason) => Self::internal(&reason),
@@ -154,6 +180,7 @@ impl From<HandshakeError> for ApiError {
                 message,
             ),
             HandshakeError::Forbidden(_) => Self::forbidden(message),
+            HandshakeError::Restricted(error) => error.into(),
             HandshakeError::Dropped(_) | HandshakeError::Invalid(_) => Self::invalid_param(message),
             HandshakeError::Unknown => Self::unsupported(message),
         }
@@ -185,7 +212,9 @@ impl From<ReceiveInviteError> for ApiError {
                 ErrorKind::LimitExceeded(LimitExceededErrorData::default()),
                 message,
             ),
-            ReceiveInviteError::Dropped(_) | ReceiveInviteError::Invalid(_) => Self::invalid_param(message),
+            ReceiveInviteError::Dropped(_) | ReceiveInviteError::Stripped(_) | ReceiveInviteError::Invalid(_) => {
+                Self::invalid_param(message)
+            }
             ReceiveInviteError::NoSuchUser(_) | ReceiveInviteError::Forbidden(_) => Self::forbidden(message),
         }
     }

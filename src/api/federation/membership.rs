@@ -1,11 +1,12 @@
-//! Joining, inviting and leaving across servers.
+//! Joining, knocking, inviting and leaving across servers.
 use std::rc::Rc;
 
 use ruma::{
     OwnedServerName,
     api::federation::membership::{
-        create_invite::v2 as invite_v2, create_join_event::v2 as join_v2, create_leave_event::v2 as leave_v2,
-        prepare_join_event::v1 as make_join, prepare_leave_event::v1 as make_leave,
+        RawStrippedState, create_invite::v2 as invite_v2, create_join_event::v2 as join_v2,
+        create_knock_event::v1 as send_knock, create_leave_event::v2 as leave_v2, prepare_join_event::v1 as make_join,
+        prepare_knock_event::v1 as make_knock, prepare_leave_event::v1 as make_leave,
     },
     events::room::member::MembershipState,
 };
@@ -83,4 +84,27 @@ pub async fn create_leave_event(
     let leave_v2::Request { room_id, event_id, pdu, .. } = request;
     handshake::accept_leave(homeserver, &room_id, &event_id, &pdu, &origin).await?;
     Ok(leave_v2::Response::new())
+}
+
+/// `GET /_matrix/federation/v1/make_knock/{roomId}/{userId}` (server-server API, "Knocking upon a room")
+pub async fn prepare_knock_event(
+    homeserver: &Rc<Homeserver>,
+    origin: OwnedServerName,
+    request: make_knock::Request,
+) -> Result<make_knock::Response, ApiError> {
+    let make_knock::Request { room_id, user_id, ver, .. } = request;
+    let (version, event) =
+        handshake::template(homeserver, &room_id, &user_id, MembershipState::Knock, Some(&ver), &origin).await?;
+    Ok(make_knock::Response::new(version, event))
+}
+
+/// `PUT /_matrix/federation/v1/send_knock/{roomId}/{eventId}` (server-server API, "Knocking upon a room")
+pub async fn create_knock_event(
+    homeserver: &Rc<Homeserver>,
+    origin: OwnedServerName,
+    request: send_knock::Request,
+) -> Result<send_knock::Response, ApiError> {
+    let send_knock::Request { room_id, event_id, pdu, .. } = request;
+    let stripped = handshake::accept_knock(homeserver, &room_id, &event_id, &pdu, &origin).await?;
+    Ok(send_knock::Response::new(stripped.iter().map(|pdu| RawStrippedState::Pdu(pdu.raw())).collect()))
 }

@@ -1,8 +1,8 @@
-//! Letting users of other servers in and out: templates, and the signed events that come back.
+//! Letting users of other servers in and out, or knock: templates, and the signed events that come back.
 use std::rc::Rc;
 
 use ruma::{
-    OwnedEventId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId,
+    OwnedEventId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, UserId,
     events::{StateEventType, room::member::MembershipState},
 };
 use serde_json::value::RawValue as RawJsonValue;
@@ -14,12 +14,14 @@ use super::{
     create::state_draft,
     history::{self, HistoryError},
     membership::member_content,
+    restricted::{self, AUTHORISED_VIA, RestrictedError},
 };
 use crate::{
     domain::{
         event::{
             Pdu,
-            check::{DropReason, check_received, self_certified_keys},
+            check::{DropReason, check_received, event_id_of, parse_object, self_certified_keys},
+            draft::countersign,
         },
         room::admit::Verdict,
     },
@@ -37,6 +39,9 @@ pub enum HandshakeError {
     IncompatibleVersion(RoomVersionId),
     #[error("{0}")]
     Forbidden(String),
+    /// The room lets in only who meets its conditions, and this server cannot tell whether or cannot vouch for it.
+    #[error(transparent)]
+    Restricted(RestrictedError),
     #[error("not a valid membership event: {0}")]
     Dropped(#[from] DropReason),
     #[error("not a valid membership event: {0}")]
@@ -58,6 +63,16 @@ impl From<AppendError> for HandshakeError {
     }
 }
 
+impl From<RestrictedError> for HandshakeError {
+    fn from(error: RestrictedError) -> Self {
+        match error {
+            RestrictedError::Store(error) => Self::Store(error),
+            RestrictedError::NotEntitled => Self::Forbidden(error.to_string()),
+            error @ (RestrictedError::Unverifiable | RestrictedError::NobodyToGrant) => Self::Restricted(error),
+        }
+    }
+}
+
 /// A membership event for `user` to sign: room version and unsigned event.
 pub async fn template(
     server: &Homeserver,
@@ -74,8 +89,13 @@ pub async fn template(
     if versions.is_some_and(|versions| !versions.contains(&room.version)) {
         return Err(HandshakeError::IncompatibleVersion(room.version.clone()));
     }
-    let content = member_content(membership, None);
+    let mut content = member_content(membership.clone(), None);
     let append = Append::begin(server, &room).await;
+    if membership == MembershipState::Join
+        && let Some(granter) = restricted::authorise(&append, user).await?
+    {
+        content.insert(AUTHORISED_VIA.to_owned(), granter.to_string().into());
+    }
     // Signed only to be judged; the template goes out without our signature.
     let draft = state_draft(&room.id, user, StateEventType::RoomMember, user.to_string(), content);
     let mut template = append.seal(draft).await?.canonical_object();
@@ -101,6 +121,8 @@ pub async fn accept_join(
     origin: &OwnedServerName,
 ) -> Result<Welcome, HandshakeError> {
     let room = open_room(server, room_id, origin).await?;
+    let vouched = vouched(server, &room, event)?;
+    let event = vouched.as_deref().unwrap_or(event);
     let pdu = check_membership(&room, event_id, event, MembershipState::Join, origin)?;
     append_membership(server, &room, pdu, origin).await?;
     let unavailable = |error: HistoryError| match error {
@@ -129,6 +151,21 @@ pub async fn accept_leave(
     append_membership(server, &room, pdu, origin).await
 }
 
+/// Takes in a signed knock; answers with what the knocker gets to know of the room.
+pub async fn accept_knock(
+    server: &Rc<Homeserver>,
+    room_id: &RoomId,
+    event_id: &OwnedEventId,
+    event: &RawJsonValue,
+    origin: &OwnedServerName,
+) -> Result<Vec<Rc<Pdu>>, HandshakeError> {
+    let room = open_room(server, room_id, origin).await?;
+    let pdu = check_membership(&room, event_id, event, MembershipState::Knock, origin)?;
+    append_membership(server, &room, pdu.clone(), origin).await?;
+    let append = Append::begin(server, &room).await;
+    Ok(append.stripped_events(&Rc::new(pdu)).await?)
+}
+
 async fn open_room(
     server: &Homeserver,
     room_id: &RoomId,
@@ -142,6 +179,29 @@ async fn open_room(
         return Err(HandshakeError::Forbidden("your server is denied by the room's ACL".to_owned()));
     }
     Ok(room)
+}
+
+/// The join with our signature, where it names a user of ours as who authorised it; without ours it would be nobody's.
+/// Whether we do authorise it is decided when it is appended, and until then it goes nowhere.
+fn vouched(
+    server: &Homeserver,
+    room: &Room,
+    event: &RawJsonValue,
+) -> Result<Option<Box<RawJsonValue>>, HandshakeError> {
+    let object = parse_object(event)?;
+    let named = object.get("content").and_then(|content| content.as_object()?.get(AUTHORISED_VIA));
+    let Some(named) = named.filter(|_| room.rules.authorization.restricted_join_rule) else { return Ok(None) };
+    let ours = named.as_str().and_then(|named| UserId::parse(named).ok());
+    if ours.is_none_or(|user| user.server_name() != server.server_name()) {
+        return Err(HandshakeError::Invalid("it is authorised by nobody of this server"));
+    }
+    let event_id = event_id_of(&object, &room.rules)?;
+    let json = serde_json::to_string(&object).expect("canonical JSON serializes");
+    let pdu =
+        Pdu::from_canonical(event_id, json, &room.rules).map_err(|_| HandshakeError::Invalid("it is malformed"))?;
+    let signed =
+        countersign(&pdu, &server.identity, &room.rules).map_err(|_| HandshakeError::Invalid("it cannot be signed"))?;
+    Ok(Some(signed.raw()))
 }
 
 fn check_membership(
@@ -184,6 +244,9 @@ async fn append_membership(
             return Err(HandshakeError::Forbidden("the event was refused before".to_owned()));
         }
         _ => {}
+    }
+    if pdu.membership() == Some(MembershipState::Join) {
+        restricted::authorise(&append, &pdu.sender).await?;
     }
     // What the other server is about to believe must not be forgotten here.
     append.make_strict();

@@ -4,10 +4,8 @@ use std::rc::Rc;
 use ruma::{
     CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, UserId,
     api::federation::membership::{RawStrippedState, create_invite},
-    events::{StateEventType, TimelineEventType, room::member::MembershipState},
-    room_version_rules::RoomVersionRules,
+    events::{StateEventType, room::member::MembershipState},
 };
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue as RawJsonValue;
 use thiserror::Error;
 
@@ -16,6 +14,7 @@ use super::{
     create::state_draft,
     membership::member_content,
     send::{SendError, resident_room},
+    stripped::{self, StrippedError},
 };
 use crate::{
     domain::{
@@ -32,9 +31,6 @@ use crate::{
     storage::tables::{MembershipRow, Memberships, Users},
 };
 
-/// The most events that may come with an invite to tell of the room, and bytes of all of them.
-pub const STRIPPED_STATE_EVENTS_MAX: usize = 100;
-pub const STRIPPED_STATE_MAX_BYTES: usize = 256 * 1024;
 /// The most invites to rooms of other servers that wait for one user's answer; the inviter's server tries again later.
 pub const INVITES_HELD_MAX: usize = 200;
 
@@ -176,6 +172,8 @@ pub enum ReceiveInviteError {
     #[error("not a valid invite: {0}")]
     Dropped(#[from] DropReason),
     #[error("not a valid invite: {0}")]
+    Stripped(#[from] StrippedError),
+    #[error("not a valid invite: {0}")]
     Invalid(&'static str),
     #[error("{0} does not exist here")]
     NoSuchUser(OwnedUserId),
@@ -224,10 +222,11 @@ pub async fn receive_invite(
         return Ok(signed.raw());
     }
     let key = (user.clone(), room_id.clone());
+    let _outside = server.joins.outside.lock().await;
     if invites_held(server, &user, room_id).await? >= INVITES_HELD_MAX {
         return Err(ReceiveInviteError::TooMany(user));
     }
-    let mut stripped = stripped_state(room_state, &pdu, &rules)?;
+    let mut stripped = stripped::all(room_state, room_id, &rules)?;
     // The invite itself is what we checked, whatever the inviter sent beside it.
     let own_key = serde_json::Value::from(user.as_str());
     stripped.retain(|event| event["type"] != "m.room.member" || event["state_key"] != own_key);
@@ -240,6 +239,7 @@ pub async fn receive_invite(
         position: position.value(),
         stripped_state: stripped,
         invite_event: serde_json::from_str(signed.json()).ok(),
+        knocked_via: None,
         room_version: Some(version.clone()),
         forgotten: false,
     };
@@ -251,59 +251,8 @@ pub async fn receive_invite(
     Ok(signed.raw())
 }
 
-/// All that is kept of an event nobody signed.
-#[derive(Serialize, Deserialize)]
-struct StrippedEvent {
-    #[serde(rename = "type")]
-    kind: String,
-    state_key: String,
-    sender: OwnedUserId,
-    content: serde_json::Map<String, serde_json::Value>,
-}
-
 /// How many invites to other rooms of which we have no part the user holds.
 async fn invites_held(server: &Homeserver, user: &OwnedUserId, room_id: &RoomId) -> Result<usize, StoreError> {
     let rows = server.database.scan_all::<Memberships, _>(user).await?;
     Ok(rows.iter().filter(|((_, room), row)| room != room_id && row.invite_event.is_some()).count())
-}
-
-/// What the inviter tells of the room, for clients. Whole events are checked; stripped ones (older servers) are not
-/// checkable and only bounded. A room named after its create event cannot be invited to without showing it (server-server
-/// API, "Inviting to a room").
-fn stripped_state(
-    room_state: Vec<RawStrippedState>,
-    invite: &Pdu,
-    rules: &RoomVersionRules,
-) -> Result<Vec<serde_json::Value>, ReceiveInviteError> {
-    if room_state.len() > STRIPPED_STATE_EVENTS_MAX {
-        return Err(ReceiveInviteError::Invalid("it comes with too much state"));
-    }
-    let mut stripped = Vec::new();
-    let mut bytes = 0;
-    let mut has_create = false;
-    for event in room_state {
-        match event {
-            RawStrippedState::Pdu(raw) => {
-                bytes += raw.get().len();
-                let checked = check_received(&raw, &invite.room_id, rules, &self_certified_keys)?;
-                has_create |= checked.pdu.kind == TimelineEventType::RoomCreate;
-                stripped.push(super::append::strip(&checked.pdu));
-            }
-            #[expect(deprecated, reason = "servers before Matrix 1.16 send it")]
-            RawStrippedState::Stripped(raw) => {
-                bytes += raw.json().get().len();
-                let event: StrippedEvent = serde_json::from_str(raw.json().get())
-                    .map_err(|_| ReceiveInviteError::Invalid("its state has a malformed event"))?;
-                stripped.push(serde_json::to_value(event).expect("strings and JSON serialize"));
-            }
-            _ => {}
-        }
-        if bytes > STRIPPED_STATE_MAX_BYTES {
-            return Err(ReceiveInviteError::Invalid("the state it comes with is too large"));
-        }
-    }
-    if rules.authorization.room_create_event_id_as_room_id && !has_create {
-        return Err(ReceiveInviteError::Invalid("it does not show the room's create event"));
-    }
-    Ok(stripped)
 }

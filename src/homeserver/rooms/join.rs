@@ -1,5 +1,5 @@
-//! Joining: here if we are in the room, else through a server that is. The template a server sends is completed, not
-//! echoed, and nothing it answers is believed unchecked.
+//! Joining: here if we are in the room and may let the user in, else through a server that is and may. Nothing such a
+//! server answers is believed unchecked.
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
@@ -8,10 +8,9 @@ use std::{
 
 use futures::lock::Mutex;
 use ruma::{
-    CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId,
-    RoomVersionId, ServerName,
-    api::federation::membership::{create_join_event, create_leave_event, prepare_join_event, prepare_leave_event},
-    events::{StateEventType, TimelineEventType, room::member::MembershipState},
+    CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId,
+    api::federation::membership::{create_join_event, prepare_join_event},
+    events::{StateEventType, room::member::MembershipState},
     room_version_rules::RoomVersionRules,
 };
 use serde_json::value::RawValue as RawJsonValue;
@@ -20,9 +19,12 @@ use thiserror::Error;
 use super::{
     Room,
     append::{Append, AppendError, Audience, Placement},
-    create::{now, state_draft},
+    create::state_draft,
+    ingest,
     membership::{member_content, profile_content},
+    restricted::{self, AUTHORISED_VIA, RestrictedError},
     send::SendError,
+    through::{ask_patiently, authorised_by, candidates, complete},
 };
 use crate::{
     domain::{
@@ -30,7 +32,7 @@ use crate::{
             Pdu,
             check::{check_received, self_certified_keys},
             create_event_id,
-            draft::{DraftError, seal_template},
+            draft::DraftError,
         },
         room::{
             admit::{Verdict, admit_by_auth_events},
@@ -39,19 +41,12 @@ use crate::{
         room_version,
     },
     homeserver::{Homeserver, peers::PeerError},
-    ports::{Lane, StoreError},
-    storage::tables::{Memberships, Users},
+    ports::StoreError,
+    storage::tables::Users,
 };
 
-/// The most servers a join is tried through.
-const JOIN_SERVERS_MAX: usize = 10;
-/// How often one server is asked again when the connection breaks, and the wait before each time.
-const JOIN_ATTEMPTS_PER_SERVER: u64 = 4;
-const JOIN_RETRY_WAIT_MS: u64 = 500;
 /// The most events a send_join answer may hold.
 const JOIN_EVENTS_MAX: usize = 100_000;
-/// The most `prev_events` or `auth_events` a template may name.
-const TEMPLATE_REFERENCES_MAX: usize = 20;
 /// Events checked before other work gets a turn.
 const CHECKS_PER_SLICE: usize = 20;
 
@@ -61,6 +56,9 @@ pub enum JoinError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Append(AppendError),
+    /// The room lets in only who meets its conditions, which says nothing of what another server could do.
+    #[error(transparent)]
+    Restricted(RestrictedError),
     #[error("no server is known that could let you in")]
     NoServer,
     /// Every server was asked; this is what the last one said.
@@ -78,6 +76,25 @@ impl From<AppendError> for JoinError {
         match error {
             AppendError::Store(error) => Self::Store(error),
             other => Self::Append(other),
+        }
+    }
+}
+
+impl From<RestrictedError> for JoinError {
+    fn from(error: RestrictedError) -> Self {
+        match error {
+            RestrictedError::Store(error) => Self::Store(error),
+            other => Self::Restricted(other),
+        }
+    }
+}
+
+impl JoinError {
+    /// Whether somebody in the room said why not, other than that nothing could be done about it.
+    pub(super) fn is_verdict(&self) -> bool {
+        match self {
+            Self::Peer(PeerError::Refused { .. }) | Self::Append(_) | Self::Restricted(_) => true,
+            Self::Store(_) | Self::NoServer | Self::Peer(_) | Self::Version(_) | Self::Dishonest { .. } => false,
         }
     }
 }
@@ -100,11 +117,15 @@ impl From<DraftError> for JoinError {
 
 /// The rooms being joined through peers: one join of a room at a time, and none waits for that of another room.
 #[derive(Default)]
-pub struct Joins(RefCell<BTreeMap<OwnedRoomId, Rc<Mutex<()>>>>);
+pub struct Joins {
+    rooms: RefCell<BTreeMap<OwnedRoomId, Rc<Mutex<()>>>>,
+    /// Held from reading to committing by whoever notes a membership in a room of which we have no part.
+    pub outside: Mutex<()>,
+}
 
 impl Joins {
-    fn lock_of(&self, room_id: &RoomId) -> Rc<Mutex<()>> {
-        let mut locks = self.0.borrow_mut();
+    pub(super) fn lock_of(&self, room_id: &RoomId) -> Rc<Mutex<()>> {
+        let mut locks = self.rooms.borrow_mut();
         locks.retain(|_, lock| Rc::strong_count(lock) > 1);
         locks.entry(room_id.to_owned()).or_default().clone()
     }
@@ -112,7 +133,7 @@ impl Joins {
     /// Waits for a join of the room to end, if one is under way: servers in the room speak to us from the moment they let
     /// us in, which is before we know what they speak of.
     pub async fn settled(&self, room_id: &RoomId) {
-        let lock = self.0.borrow().get(room_id).cloned();
+        let lock = self.rooms.borrow().get(room_id).cloned();
         if let Some(lock) = lock {
             drop(lock.lock().await);
         }
@@ -129,17 +150,17 @@ pub async fn join(
 ) -> Result<(), JoinError> {
     let mut content = member_content(MembershipState::Join, reason);
     content.extend(profile_content(server, user).await?);
+    let mut last = JoinError::NoServer;
     if let Some(room) = server.rooms.get(room_id).await?
         && room.live().resident
     {
-        let mut append = Append::begin(server, &room).await;
-        if append.live.members.get(user).is_some_and(|member| member.membership == MembershipState::Join) {
-            return Ok(());
+        match join_here(server, &room, user, content.clone()).await {
+            // Another server in the room may know more, or have somebody there who may invite.
+            Err(error @ JoinError::Restricted(RestrictedError::Unverifiable | RestrictedError::NobodyToGrant)) => {
+                last = error;
+            }
+            joined => return joined,
         }
-        append.make_strict();
-        let draft = state_draft(&room.id, user, StateEventType::RoomMember, user.to_string(), content);
-        append.draft(draft, None).await?;
-        return Ok(append.commit().await?);
     }
     // Two joins of the same room at once would import it twice.
     let lock = server.joins.lock_of(room_id);
@@ -147,64 +168,39 @@ pub async fn join(
     if server.rooms.get(room_id).await?.is_some_and(|room| room.is_joined(user)) {
         return Ok(());
     }
-    let mut last = JoinError::NoServer;
     for via in candidates(server, room_id, user, via).await? {
         match join_through(server, room_id, user, &via, &content).await {
             Ok(()) => return Ok(()),
             Err(error @ (JoinError::Store(_) | JoinError::Version(_))) => return Err(error),
             Err(error) => {
                 tracing::info!(room = %room_id, %via, %error, "join through this server failed");
-                last = error;
+                if error.is_verdict() || !last.is_verdict() {
+                    last = error;
+                }
             }
         }
     }
     Err(last)
 }
 
-/// Leaves or declines through a server that is in the room; answers with the leave event's id.
-pub async fn leave_through(
+/// Joins a room that a local user is in, if we may let the user in.
+async fn join_here(
     server: &Rc<Homeserver>,
-    room_id: &OwnedRoomId,
+    room: &Rc<Room>,
     user: &OwnedUserId,
-    via: &OwnedServerName,
-    reason: Option<String>,
-) -> Result<OwnedEventId, JoinError> {
-    let request = prepare_leave_event::v1::Request::new(room_id.clone(), user.clone());
-    let template = server.ask(via, Lane::Queries, request).await.map_err(JoinError::Peer)?;
-    let version = template.room_version.unwrap_or(RoomVersionId::V1);
-    let rules = room_version::rules(&version).map_err(|_| JoinError::Version(version))?;
-    let content = member_content(MembershipState::Leave, reason);
-    let pdu = complete(server, &template.event, room_id, user, content, &rules, via)?;
-    let request = create_leave_event::v2::Request::new(room_id.clone(), pdu.event_id.clone(), pdu.raw());
-    server.ask(via, Lane::Queries, request).await.map_err(JoinError::Peer)?;
-    Ok(pdu.event_id)
-}
-
-/// Who may let us in: those named, the inviter's server, the server in the room id, those that were in the room when we
-/// left it; those connected first.
-async fn candidates(
-    server: &Homeserver,
-    room_id: &RoomId,
-    user: &OwnedUserId,
-    via: &[OwnedServerName],
-) -> Result<Vec<OwnedServerName>, StoreError> {
-    let invited = server.database.get::<Memberships>(&(user.clone(), room_id.to_owned())).await?;
-    let inviter = invited.filter(|row| row.membership == MembershipState::Invite);
-    let inviter = inviter.map(|row| row.sender.server_name().to_owned());
-    let known = server.rooms.get(room_id).await?.map(|room| room.joined_servers());
-    let mut seen = BTreeSet::new();
-    let mut candidates: Vec<OwnedServerName> = via
-        .iter()
-        .cloned()
-        .chain(inviter)
-        .chain(room_id.server_name().map(ServerName::to_owned))
-        .chain(known.into_iter().flatten())
-        .filter(|candidate| candidate != server.server_name() && seen.insert(candidate.clone()))
-        .take(JOIN_SERVERS_MAX)
-        .collect();
-    let connected = server.environment.transport.connected();
-    candidates.sort_by_key(|candidate| !connected.contains(candidate));
-    Ok(candidates)
+    mut content: CanonicalJsonObject,
+) -> Result<(), JoinError> {
+    let mut append = Append::begin(server, room).await;
+    if append.live.members.get(user).is_some_and(|member| member.membership == MembershipState::Join) {
+        return Ok(());
+    }
+    if let Some(granter) = restricted::authorise(&append, user).await? {
+        content.insert(AUTHORISED_VIA.to_owned(), granter.to_string().into());
+    }
+    append.make_strict();
+    let draft = state_draft(&room.id, user, StateEventType::RoomMember, user.to_string(), content);
+    append.draft(draft, None).await?;
+    Ok(append.commit().await?)
 }
 
 async fn join_through(
@@ -220,75 +216,58 @@ async fn join_through(
     let version = template.room_version.unwrap_or(RoomVersionId::V1);
     let rules = room_version::rules(&version).map_err(|_| JoinError::Version(version.clone()))?;
     let room_id = room_id.to_owned();
-    let pdu = complete(server, &template.event, &room_id, user, content.clone(), &rules, via)?;
+    let mut content = content.clone();
+    let granter = authorised_by(&template.event, &rules, via)?;
+    if let Some(granter) = &granter {
+        content.insert(AUTHORISED_VIA.to_owned(), granter.to_string().into());
+    }
+    let mut pdu = complete(server, &template.event, &room_id, user, content, &rules, via)?;
     let request = create_join_event::v2::Request::new(room_id.clone(), pdu.event_id.clone(), pdu.raw());
     // The same event again is the same join, so a connection that breaks in the middle costs a retry, not the join.
     let answer = ask_patiently(server, via, || request.clone()).await?.room_state;
+    if granter.is_some() {
+        pdu = countersigned(&pdu, answer.event.as_deref(), &rules, via)?;
+    }
+    if let Some(room) = server.rooms.get(&room_id).await?
+        && room.live().resident
+    {
+        return follow(server, &room, user, &pdu, via).await;
+    }
     let import = Import::check(server, via, &room_id, &version, rules, pdu, answer.state, answer.auth_chain).await?;
     import.write(server).await
 }
 
-async fn ask_patiently<R>(
-    server: &Rc<Homeserver>,
-    via: &OwnedServerName,
-    request: impl Fn() -> R,
-) -> Result<R::IncomingResponse, JoinError>
-where
-    R: ruma::api::OutgoingRequest<PathBuilder = ruma::api::path_builder::SinglePath>,
-    for<'a> R::Authentication:
-        ruma::api::auth_scheme::AuthScheme<Input<'a> = ruma::api::federation::authentication::XMatrixSigningInput<'a>>,
-    R::EndpointError: std::fmt::Display,
-{
-    let mut attempt = 1;
-    loop {
-        match server.ask(via, Lane::Queries, request()).await {
-            Ok(response) => return Ok(response),
-            Err(error) if error.is_temporary() && attempt < JOIN_ATTEMPTS_PER_SERVER => {
-                tracing::info!(%via, %error, attempt, "asking again");
-                server.environment.clock.sleep_ms(JOIN_RETRY_WAIT_MS * attempt).await;
-                attempt += 1;
-            }
-            Err(error) => return Err(JoinError::Peer(error)),
-        }
-    }
-}
-
-/// Our own membership event in the place the template gives: only what places it in the room is taken from the template.
-fn complete(
-    server: &Homeserver,
-    template: &RawJsonValue,
-    room_id: &OwnedRoomId,
-    user: &OwnedUserId,
-    content: CanonicalJsonObject,
+/// Our join with the signature of the server that authorised it, without which nobody takes it.
+fn countersigned(
+    pdu: &Pdu,
+    answered: Option<&RawJsonValue>,
     rules: &RoomVersionRules,
     via: &OwnedServerName,
 ) -> Result<Pdu, JoinError> {
-    let dishonest = |reason: &str| JoinError::Dishonest { server: via.clone(), reason: reason.to_owned() };
-    let template: CanonicalJsonObject =
-        serde_json::from_str(template.get()).map_err(|_| dishonest("the template is not canonical JSON"))?;
-    let references = |field: &str| match template.get(field) {
-        Some(CanonicalJsonValue::Array(ids))
-            if ids.len() <= TEMPLATE_REFERENCES_MAX && ids.iter().all(|id| id.as_str().is_some()) =>
-        {
-            Ok(CanonicalJsonValue::Array(ids.clone()))
-        }
-        _ => Err(dishonest("the template does not say which events it follows")),
-    };
-    let Some(CanonicalJsonValue::Integer(depth)) = template.get("depth") else {
-        return Err(dishonest("the template has no depth"));
-    };
-    let event = CanonicalJsonObject::from([
-        ("room_id".to_owned(), room_id.to_string().into()),
-        ("sender".to_owned(), user.to_string().into()),
-        ("state_key".to_owned(), user.to_string().into()),
-        ("type".to_owned(), TimelineEventType::RoomMember.to_string().into()),
-        ("content".to_owned(), content.into()),
-        ("origin_server_ts".to_owned(), CanonicalJsonValue::Integer(now(server).get().into())),
-        ("depth".to_owned(), CanonicalJsonValue::Integer(*depth)),
-        ("prev_events".to_owned(), references("prev_events")?),
-        ("auth_events".to_owned(), references("auth_events")?),
-    ]);
-    Ok(seal_template(event, &server.identity, rules)?)
+    let dishonest = |reason: String| JoinError::Dishonest { server: via.clone(), reason };
+    let answered = answered.ok_or_else(|| dishonest("it did not send back the join it authorised".to_owned()))?;
+    let checked = check_received(answered, &pdu.room_id, rules, &self_certified_keys)
+        .map_err(|error| dishonest(error.to_string()))?;
+    if checked.pdu.event_id != pdu.event_id || checked.redacted {
+        return Err(dishonest("it signed another join than the one it was sent".to_owned()));
+    }
+    Ok(checked.pdu)
+}
+
+/// Takes in the join of a user to a room that others of ours are in: the room goes on, it is not imported anew.
+async fn follow(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    user: &OwnedUserId,
+    join: &Pdu,
+    via: &OwnedServerName,
+) -> Result<(), JoinError> {
+    ingest::ingest(server, room, vec![join.raw()], via).await?;
+    if room.is_joined(user) {
+        return Ok(());
+    }
+    let reason = "the join it accepted does not follow from the room as it is known here".to_owned();
+    Err(JoinError::Dishonest { server: via.clone(), reason })
 }
 
 /// A room as a peer gave it, every event checked and judged.

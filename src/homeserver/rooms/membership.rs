@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::{
     join::JoinError,
     send::{Message, SendError, resident_room, send},
+    through,
 };
 use crate::{
     homeserver::Homeserver,
@@ -66,7 +67,7 @@ pub async fn sanction(
     set_membership(server, &room.id, sender, target, member_content(membership, reason)).await
 }
 
-/// Leaves a room or declines an invite. A room whose servers cannot be reached is left here all the same.
+/// Leaves a room, declines an invite or takes a knock back. A room whose servers cannot be reached is left here all the same.
 pub async fn leave(
     server: &Rc<Homeserver>,
     room_id: &RoomId,
@@ -155,22 +156,24 @@ pub(super) async fn set_membership(
     Ok(())
 }
 
-/// Declines an invite to a room we have no part in: through the inviter's server if it answers, here in any case.
+/// Declines an invite to a room we have no part in, or takes a knock on it back: through the inviter's server or the one
+/// we knocked through if it answers, here in any case.
 async fn decline(
     server: &Rc<Homeserver>,
     key: &(OwnedUserId, OwnedRoomId),
     row: MembershipRow,
     reason: Option<String>,
 ) -> Result<(), MembershipError> {
-    let via = row.sender.server_name().to_owned();
-    let event_id = match super::join::leave_through(server, &key.1, &key.0, &via, reason).await {
+    let via = row.knocked_via.clone().unwrap_or_else(|| row.sender.server_name().to_owned());
+    let event_id = match through::leave_through(server, &key.1, &key.0, &via, reason).await {
         Ok(event_id) => event_id,
         Err(JoinError::Store(error)) => return Err(error.into()),
         Err(error) => {
-            tracing::warn!(room = %key.1, %error, "the invite is declined here only");
+            tracing::warn!(room = %key.1, %error, "the invite is declined, or the knock taken back, here only");
             row.event_id.clone()
         }
     };
+    let _outside = server.joins.outside.lock().await;
     let position = server.positions.next().await?;
     let declined = MembershipRow {
         membership: MembershipState::Leave,
@@ -179,6 +182,7 @@ async fn decline(
         position: position.value(),
         stripped_state: Vec::new(),
         invite_event: None,
+        knocked_via: None,
         ..row
     };
     let mut batch = Batch::strict();

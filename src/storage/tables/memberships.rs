@@ -1,5 +1,7 @@
 //! Which rooms a local user joined, left or is invited to, whether or not we have a copy of the room.
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId, events::room::member::MembershipState};
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId, events::room::member::MembershipState,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::storage::Table;
@@ -25,6 +27,9 @@ pub struct MembershipRow {
     /// The whole invite event, if we have no copy of the room it belongs to.
     #[serde(default)]
     pub invite_event: Option<serde_json::Value>,
+    /// The server through which we knocked on a room of which we have no copy.
+    #[serde(default)]
+    pub knocked_via: Option<OwnedServerName>,
     #[serde(default)]
     pub room_version: Option<RoomVersionId>,
     #[serde(default)]

@@ -106,6 +106,7 @@ impl Append<'_> {
             position,
             stripped_state,
             invite_event: None,
+            knocked_via: None,
             room_version: Some(self.room.version.clone()),
             forgotten,
         })
