@@ -98,7 +98,7 @@ fn a_room_is_joined_by_its_id_or_by_a_name_it_has_here() {
         assert_eq!(join(user, named).ok(), json!({ "room_id": room }), "who is in may say so again");
     }
     join(&dan, &format!("#other:{}", server.server_name())).is_error(404, "M_NOT_FOUND");
-    join(&dan, "#burrow:elsewhere.example").is_error(404, "M_NOT_FOUND");
+    join(&dan, "#burrow:elsewhere.example").is_error(502, "M_UNKNOWN");
     join(&dan, "!nowhere").is_error(404, "M_NOT_FOUND");
     join(&dan, "burrow").is_error(400, "M_INVALID_PARAM");
     server.act_on(&alice, &room, "ban", &dan);
