@@ -31,7 +31,7 @@ fuzz_target!(|messages: Vec<Vec<u8>>| {
                         added += 1;
                         continue;
                     }
-                    Output::Send(_) | Output::CloseInit | Output::Connected => continue,
+                    Output::Send(_) | Output::Connected => continue,
                 };
                 session.handle(answer).expect("the browser breaks no rule");
             }
