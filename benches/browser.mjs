@@ -5,6 +5,7 @@ import path from "node:path";
 import { SITE, WARREN } from "../scripts/places.mjs";
 import { Relay } from "../tests/e2e/relay.mjs";
 import { until } from "../tests/e2e/tab.mjs";
+import { Switchboard } from "../tests/interop/switchboard.mjs";
 import { EchoServer } from "./browser/echo-server.mjs";
 import { Stage } from "./browser/stage.mjs";
 import { wasmMemoryBytes } from "./browser/wasm-memory.mjs";
@@ -18,23 +19,24 @@ const SIZES = {
   full: { firstVisits: 7, reloads: 15, ownSyncs: 150, pings: 100, events: 1_000 },
   quick: { firstVisits: 2, reloads: 4, ownSyncs: 30, pings: 20, events: 100 },
 };
-const AIMS = { reload: { value: 500 }, firstVisit: { value: 2_000 }, ownSync: { ratio: 3 }, tabToTab: { ratio: 3 } };
+const AIMS = { reload: { value: 500 }, firstVisit: { value: 2_000 }, ownSync: { ratio: 3 }, relayed: { ratio: 3 }, direct: { ratio: 1 } };
 
 export async function benchBrowser(size) {
   const directory = mkdtempSync(path.join(os.tmpdir(), "warren-bench-"));
   const relay = new Relay({ program: WARREN, site: SITE, dataDir: path.join(directory, "relay") });
   const echo = new EchoServer();
+  const switchboard = new Switchboard();
   const counts = SIZES[size];
   let stage;
   try {
-    await Promise.all([relay.start(), echo.start()]);
-    stage = new Stage({ origin: relay.url, directory, echo });
+    await Promise.all([relay.start(), echo.start(), switchboard.start()]);
+    stage = new Stage({ origin: relay.url, directory, echo, switchboard });
     const parts = [];
-    for (const part of [firstVisits, ownSyncs, tabToTab, fullHouse]) parts.push(await part(stage, counts));
+    for (const part of [firstVisits, ownSyncs, relayed, direct, fullHouse]) parts.push(await part(stage, counts));
     return { lines: parts.flatMap(({ lines }) => lines), samples: Object.assign({}, ...parts.map(({ samples }) => samples)) };
   } finally {
     await stage?.clean();
-    await Promise.all([relay.stop(), echo.stop()]);
+    await Promise.all([relay.stop(), echo.stop(), switchboard.stop()]);
     rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
   }
 }
@@ -71,28 +73,68 @@ async function ownSyncs(stage, { ownSyncs: rounds }) {
   };
 }
 
+/** What goes by the relay, because these browsers cannot make direct connections. */
+async function relayed(stage, { pings }) {
+  const [ann, ben] = await Promise.all([stage.open("ann", { rtc: false }), stage.open("ben", { rtc: false })]);
+  const { room, token } = await roomOfTwo(ann, ben);
+  const echoTab = await stage.echoTab(ann.browser);
+  const samples = { relayedMs: [], relayedLimitMs: [] };
+  for (let n = 0; n < pings; n += 1) {
+    const webSocket = await echoTab();
+    const commit = await ann.tab.evaluate(() => bench.commit());
+    samples.relayedLimitMs.push(webSocket + 2 * commit);
+    samples.relayedMs.push(await tabToTab(ann, { token, room, text: String(n) }));
+  }
+  await Promise.all([ann.browser.close(), ben.browser.close()]);
+  const limit = { name: "a WebSocket round trip and two commits", samples: samples.relayedLimitMs };
+  return { samples, lines: [figure("tab to tab through the relay", "ms", samples.relayedMs, { limit, aim: AIMS.relayed })] };
+}
+
+/** What goes from browser to browser. */
+async function direct(stage, { pings }) {
+  const [ann, ben] = await Promise.all([stage.open("anna"), stage.open("benno")]);
+  const { room, token, benId } = await roomOfTwo(ann, ben);
+  for (const { tab } of [ann, ben]) await tab.until(() => bench.status?.peers.some(({ path }) => path === "direct"), undefined, "a direct connection");
+  const raw = await stage.rawChannel(ann.browser, ben.browser);
+  const samples = { directMs: [], directLimitMs: [], federationMs: [], federationLimitMs: [] };
+  for (let n = 0; n < pings; n += 1) {
+    const roundTrip = await raw();
+    const commit = await ann.tab.evaluate(() => bench.commit());
+    const { federation, own } = await ann.tab.evaluate((options) => bench.federation(options), { token, userId: benId });
+    samples.directLimitMs.push(1.5 * roundTrip + 2 * commit);
+    samples.directMs.push(await tabToTab(ann, { token, room, text: String(n) }));
+    samples.federationMs.push(federation);
+    samples.federationLimitMs.push(roundTrip + own);
+  }
+  const { peers } = await ann.tab.evaluate(() => bench.status);
+  if (peers.some(({ path }) => path !== "direct")) throw new Error(`it was not all direct: ${JSON.stringify(peers)}`);
+  await Promise.all([ann.browser.close(), ben.browser.close()]);
+  const limit = { name: "1.5 raw round trips and two commits", samples: samples.directLimitMs };
+  const federationLimit = { name: "a raw round trip and a request to the own homeserver", samples: samples.federationLimitMs };
+  return {
+    samples,
+    lines: [
+      figure("tab to tab, direct", "ms", samples.directMs, { limit, aim: AIMS.direct }),
+      figure("federation request and answer, direct", "ms", samples.federationMs, { limit: federationLimit }),
+    ],
+  };
+}
+
 /** From sending in one browser to the /sync of another, half of there and back, so that one clock measures it. */
-async function tabToTab(stage, { pings }) {
-  const [ann, ben] = await Promise.all([stage.open("ann"), stage.open("ben")]);
+async function tabToTab({ tab }, ping) {
+  return (await tab.evaluate((options) => bench.ping(options), ping)) / 2;
+}
+
+/** A room of Ann's that Ben has joined, in which he answers pings. */
+async function roomOfTwo(ann, ben) {
   await ann.tab.until(() => bench.status?.relay.state === "connected", undefined, "the relay");
   const { token, room } = await accountWithRoom(ann.tab);
-  const { token: bensToken } = await register(ben.tab, "ben");
+  const { token: bensToken, userId: benId } = await register(ben.tab, "ben");
   const { serverName, addresses } = await ann.tab.evaluate(() => bench.status);
   await ask(ben.tab, "POST", "/_matrix/client/unstable/warren/address_hints", { token: bensToken, body: { servers: { [serverName]: addresses } } });
   await ask(ben.tab, "POST", `${CLIENT}/join/${encodeURIComponent(room)}?via=${serverName}`, { token: bensToken, body: {} });
   await ben.tab.evaluate((options) => bench.answerPings(options), { token: bensToken, room });
-  const echoTab = await stage.echoTab(ann.browser);
-  const samples = { tabToTabMs: [], relayLimitMs: [] };
-  for (let n = 0; n < pings; n += 1) {
-    const webSocket = await echoTab();
-    const commit = await ann.tab.evaluate(() => bench.commit());
-    const there = await ann.tab.evaluate((options) => bench.ping(options), { token, room, text: String(n) });
-    samples.tabToTabMs.push(there / 2);
-    samples.relayLimitMs.push(webSocket + 2 * commit);
-  }
-  await Promise.all([ann.browser.close(), ben.browser.close()]);
-  const limit = { name: "a WebSocket round trip and two commits", samples: samples.relayLimitMs };
-  return { samples, lines: [figure("tab to tab through the relay", "ms", samples.tabToTabMs, { limit, aim: AIMS.tabToTab })] };
+  return { token, room, benId };
 }
 
 /** A profile with a usual amount in it: what the wasm takes, and how soon it is back after a reload. */
@@ -149,8 +191,9 @@ async function accountWithRoom(tab) {
 }
 
 async function register(tab, username) {
-  const { access_token: token } = await ask(tab, "POST", `${CLIENT}/register`, { body: { username, auth: { type: "m.login.dummy" } } });
-  return { token };
+  const body = { username, auth: { type: "m.login.dummy" } };
+  const { access_token: token, user_id: userId } = await ask(tab, "POST", `${CLIENT}/register`, { body });
+  return { token, userId };
 }
 
 function ask(tab, method, url, options) {

@@ -13,12 +13,13 @@ export const median = (samples) => quantile(samples, 0.5);
  * @param {string} name
  * @param {string} unit
  * @param {number[]} samples
- * @param {{ limit?: { name: string, samples: number[] }, aim?: { ratio?: number, value?: number } }} beside
+ * @param {{ limit?: { name: string, samples: number[] }, aim?: { ratio?: number, value?: number }, perRun?: boolean }} beside
  * `limit` is what the figure could not be better than, measured in the same run; `aim` bounds the ratio of the medians
- * or the median itself.
+ * or the median itself. `perRun` tells that each sample sums up a whole run.
  */
-export function figure(name, unit, samples, { limit, aim } = {}) {
+export function figure(name, unit, samples, { limit, aim, perRun = false } = {}) {
   const line = { name, unit, samples: samples.length, median: median(samples), p95: quantile(samples, 0.95) };
+  if (perRun) line.span = [Math.min(...samples), Math.max(...samples)];
   if (limit) {
     const its = median(limit.samples);
     Object.assign(line, { limit: { name: limit.name, median: its, p95: quantile(limit.samples, 0.95) }, ratio: line.median / its });

@@ -1,6 +1,6 @@
 // The table that `npm run bench` prints: one line a figure, its limit and its aim beside it.
 
-const COLUMNS = ["", "median", "p95", "limit, measured beside it", "", "ratio", "aim", ""];
+const COLUMNS = ["", "median", "p95 or runs", "limit, measured beside it", "", "ratio", "aim", ""];
 /** Columns of words; the others hold numbers, which end below each other. */
 const LEFT = new Set([0, 3, 6, 7]);
 
@@ -12,17 +12,23 @@ export function table(title, lines) {
   return [text[0], "-".repeat(Math.max(...text.map((line) => line.length))), ...text.slice(1)].join("\n");
 }
 
-function row({ name, unit, median, p95, samples, limit, ratio, aim, reached }) {
+function row({ name, unit, median, p95, span, samples, limit, ratio, aim, reached }) {
   return [
     name,
     quantity(median, unit),
-    samples > 1 ? quantity(p95, unit) : "",
+    spread({ samples, p95, span, unit }),
     limit?.name ?? "",
     limit ? quantity(limit.median, unit) : "",
     ratio === undefined ? "" : `${precise(ratio)} ×`,
     aimText(aim, unit),
     aim ? (reached ? "reached" : "MISSED") : "",
   ];
+}
+
+/** The 95th percentile; of runs, the best and the worst. */
+function spread({ samples, p95, span, unit }) {
+  if (samples <= 1) return "";
+  return span ? span.map((end) => quantity(end, unit)).join(" – ") : quantity(p95, unit);
 }
 
 function aimText(aim, unit) {

@@ -1,30 +1,50 @@
 // `npm run bench`: how fast and how large Warren is, as a table, and as JSON in bench-results/.
-// `npm run bench -- --quick` takes fewer samples; `core`, `node`, `size` or `browser` run that part only.
+// `npm run bench -- --quick` takes fewer samples; `core`, `node`, `size`, `direct` or `browser` run that part only.
 import { mkdirSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { installBrowsers } from "./browsers.mjs";
 import { build } from "./build.mjs";
-import { ROOT } from "./places.mjs";
+import { installTheirs } from "./interop.mjs";
+import { MEASURED_WASM, ROOT, WARREN } from "./places.mjs";
 import { answerOf, setUp } from "./setup.mjs";
 import { Explained, step, task } from "./step.mjs";
+import { buildMeasuredWasm } from "./wasm.mjs";
 
 const RESULTS = path.join(ROOT, "bench-results");
 /** What each part is called on the command line, and above its table. */
-const TITLES = { core: "Core, native, in memory", node: "warren node, over HTTP, on a disk", size: "Size", browser: "Chromium, the real page and relay" };
+const TITLES = {
+  core: "Core, native, in memory",
+  node: "warren node, over HTTP, on a disk",
+  size: "Size",
+  direct: "Direct connections",
+  browser: "Chromium, the real page and relay",
+};
 
 await task(async () => {
   const { size, parts } = parseArguments(process.argv.slice(2));
   const needsBuild = parts.some((part) => part !== "core");
-  await (needsBuild ? build() : setUp());
-  if (parts.includes("browser")) await installBrowsers();
+  const tools = await setUp();
+  if (needsBuild) await build();
+  if (parts.includes("browser") || parts.includes("direct")) await installBrowsers();
+  if (parts.includes("direct")) {
+    await installTheirs();
+    await buildMeasuredWasm(tools);
+  }
   // Imported late: they need packages.
   const { benchCore } = await import("../benches/core.mjs");
   const { benchNode } = await import("../benches/node.mjs");
+  const { benchDirect } = await import("../benches/direct.mjs");
   const { benchSize } = await import("../benches/size.mjs");
   const { benchBrowser } = await import("../benches/browser.mjs");
   const { table } = await import("../benches/table.mjs");
-  const measure = { core: (run) => benchCore(run, size), node: () => benchNode(size), size: () => benchSize(), browser: () => benchBrowser(size) };
+  const measure = {
+    core: (run) => benchCore(run, size),
+    node: () => benchNode(size),
+    size: () => benchSize(),
+    direct: () => benchDirect({ program: WARREN, wasm: MEASURED_WASM, size }),
+    browser: () => benchBrowser(size),
+  };
 
   const results = {};
   for (const part of parts) results[part] = await step(`Measuring: ${part}`, measure[part]);

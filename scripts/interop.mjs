@@ -36,7 +36,7 @@ export async function interop({ bindgen }, { words, dials = DIALS, report } = {}
 }
 
 /** js-libp2p is a package of its own, so that nothing else installs it. */
-async function installTheirs() {
+export async function installTheirs() {
   const cwd = path.join(ROOT, "tests", "interop");
   const [manifest, lock] = ["package.json", "package-lock.json"].map((file) => `tests/interop/${file}`);
   const installed = path.join(cwd, "node_modules", ".package-lock.json");

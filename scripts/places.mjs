@@ -11,6 +11,8 @@ export const TOOLS = path.join(ROOT, ".tools");
 export const SITE = path.join(ROOT, "dist");
 /** wasm-bindgen's output after wasm-opt; webpack bundles it. */
 export const WASM = path.join(TARGET, "warren-wasm");
+/** Likewise for the peers that the benchmarks measure. */
+export const MEASURED_WASM = path.join(TARGET, "measured-wasm");
 export const WASM_TARGET = "wasm32-unknown-unknown";
 const EXE = process.platform === "win32" ? ".exe" : "";
 export const WARREN = path.join(TARGET, "native", `warren${EXE}`);

@@ -1,7 +1,7 @@
 // Builds the homeserver for the browser: cargo, wasm-bindgen, wasm-opt.
 import { mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
-import { ROOT, TARGET, WASM, WASM_TARGET } from "./places.mjs";
+import { MEASURED_WASM, ROOT, TARGET, WASM, WASM_TARGET } from "./places.mjs";
 import { step } from "./step.mjs";
 import { unlessDone } from "./stamp.mjs";
 
@@ -12,24 +12,34 @@ const WASM_FEATURES = ["bulk-memory", "nontrapping-float-to-int", "sign-ext", "m
 const WASM_OPT_LEVEL = "-O1";
 
 /** Leaves wasm-bindgen's output, optimised, in `WASM`. */
-export async function buildWasm({ bindgen, version }) {
-  await step("Homeserver for the browser (wasm)", (run) =>
-    run("cargo", ["build", "--release", "--locked", "--target", WASM_TARGET, "-p", "warren-browser", "--lib"], { cwd: ROOT }),
+export function buildWasm(tools) {
+  return buildPackage("Homeserver for the browser (wasm)", "warren-browser", WASM, tools);
+}
+
+/** The peers of the wasm tests, built as what is shipped is, so that they can be measured. */
+export function buildMeasuredWasm(tools) {
+  return buildPackage("Peers to be measured (wasm)", "warren-wasm-tests", MEASURED_WASM, tools);
+}
+
+async function buildPackage(title, name, into, { bindgen, version }) {
+  await step(title, (run) =>
+    run("cargo", ["build", "--release", "--locked", "--target", WASM_TARGET, "-p", name, "--lib"], { cwd: ROOT }),
   );
-  const built = path.join(TARGET, WASM_TARGET, "release", "warren_browser.wasm");
-  await unlessDone("wasm", [built, "scripts/wasm.mjs", { value: version }], [path.join(WASM, "warren_browser.js")], () =>
+  const library = name.replaceAll("-", "_");
+  const built = path.join(TARGET, WASM_TARGET, "release", `${library}.wasm`);
+  await unlessDone(path.basename(into), [built, "scripts/wasm.mjs", { value: version }], [path.join(into, `${library}.js`)], () =>
     step("wasm-bindgen and wasm-opt", async (run) => {
-      const fresh = `${WASM}.new`;
+      const fresh = `${into}.new`;
       rmSync(fresh, { recursive: true, force: true });
       mkdirSync(fresh, { recursive: true });
       await run(bindgen, ["--target", "web", "--no-typescript", "--out-dir", fresh, built]);
-      const module = path.join(fresh, "warren_browser_bg.wasm");
+      const module = path.join(fresh, `${library}_bg.wasm`);
       const wasmOpt = path.join(ROOT, "node_modules", "binaryen", "bin", "wasm-opt");
       const features = WASM_FEATURES.map((feature) => `--enable-${feature}`);
       await run(process.execPath, [wasmOpt, module, WASM_OPT_LEVEL, "--mvp-features", ...features, "-o", module]);
-      rmSync(WASM, { recursive: true, force: true });
-      renameSync(fresh, WASM);
-      return `${(statSync(path.join(WASM, "warren_browser_bg.wasm")).size / 1e6).toFixed(2)} MB`;
+      rmSync(into, { recursive: true, force: true });
+      renameSync(fresh, into);
+      return `${(statSync(path.join(into, `${library}_bg.wasm`)).size / 1e6).toFixed(2)} MB`;
     }),
   );
 }

@@ -24,6 +24,7 @@
     ownSync,
     ping,
     answerPings,
+    federation,
     fill,
     fetchAndCompile,
   };
@@ -165,6 +166,17 @@
         }
       }
     })();
+  }
+
+  /** Milliseconds of a request that our homeserver passes on to another one, and of one that it answers by itself. */
+  async function federation({ token, userId }) {
+    const timed = async (url) => {
+      const started = performance.now();
+      await ask("GET", url, { token });
+      return performance.now() - started;
+    };
+    const own = await timed("/_matrix/client/versions");
+    return { own, federation: await timed(`${CLIENT}/profile/${encodeURIComponent(userId)}`) };
   }
 
   /** Makes `rooms` rooms of `events` messages each, all rooms at once. */

@@ -1,12 +1,31 @@
-// How a call to a peer is answered across processes.
+// How a call to a peer is answered across processes, and what those who measure agree on.
 
 /** Resolves with `{ ms, result }`, or with `{ error }`. */
 export async function measured(work) {
   const started = performance.now();
   try {
     const result = await work();
-    return { ms: performance.now() - started, result };
+    const ms = performance.now() - started;
+    // Not every driver passes on typed arrays.
+    return { ms, result: ArrayBuffer.isView(result) ? [...result] : result };
   } catch (error) {
     return { error: error?.stack ?? String(error) };
   }
+}
+
+/** The protocol that takes everything and says so with one byte when it has all. */
+export const SINK = "/sink/1.0.0";
+
+/** What is handed over at a time of what is sent in bulk. */
+export const CHUNK_BYTES = 64 * 1024;
+
+/** The mean of `each` times in a row, `samples` times: one alone is too short for a browser's clock. */
+export async function sampled(samples, each, work) {
+  const took = [];
+  for (let n = 0; n < samples; n += 1) {
+    const started = performance.now();
+    for (let round = 0; round < each; round += 1) await work();
+    took.push((performance.now() - started) / each);
+  }
+  return took;
 }

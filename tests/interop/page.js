@@ -1,4 +1,4 @@
-// The page of the interop tests: one peer of either kind, driven by run.mjs through `start` and `call`.
+// The page of the interop tests: one peer of any kind, driven through `start` and `call`.
 /* global window, Worker, MessageChannel */
 import { RtcBroker } from "../../www/host/rtc-broker.ts";
 import { startOurs } from "./ours.js";
@@ -43,6 +43,6 @@ async function startBrokered(relay) {
       worker.postMessage({ id: last, name, args }, transfer);
     });
   const started = await ask("start", [relay, port2], [port2]);
-  const names = ["dial", "identified", "ping", "echo", "paths", "part"];
+  const names = ["dial", "identified", "ping", "echo", "paths", "part", "roundTrips", "openings", "bulk"];
   return { ...started, ...Object.fromEntries(names.map((name) => [name, (...args) => ask(name, args)])) };
 }

@@ -1,18 +1,12 @@
 // Holds libp2p-webrtc-p2p against js-libp2p as it is published: pages in Chromium and Firefox, each a process of its own,
 // and a Node process, introduced by the real relay. Each dials each; then both say who they are, ping, and echo 1 MB.
 // Called by scripts/interop.mjs, which builds what is needed first.
-/* global window */
-import { fork } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
-import { startBrowser } from "../e2e/browsers.mjs";
-import { Relay } from "../e2e/relay.mjs";
+import { CASE_MAX_MS, Stage, part, within } from "./stage.mjs";
 
-const HERE = path.dirname(fileURLToPath(import.meta.url));
 const ECHO_BYTES = 1_000_000;
-const CASE_MAX_MS = 60_000;
 const BROWSERS = ["chromium", "firefox"];
 
 /**
@@ -35,7 +29,8 @@ export async function runInterop({ program, wasm, dials, words = [], report = co
     }
   };
   try {
-    await within(CASE_MAX_MS, stage.begin({ program, wasm }), "to start");
+    await within(CASE_MAX_MS, stage.begin({ program, wasm, kinds: BROWSERS }), "to start");
+    await within(CASE_MAX_MS, stage.startNode(), "a peer in Node");
     await tellAll(stage, tell, dials);
   } finally {
     await stage.end();
@@ -125,135 +120,4 @@ async function dialAgainAndAgain(dialer, listener, dials) {
   times.sort((a, b) => a - b);
   const at = (share) => Math.round(times[Math.min(times.length - 1, Math.floor(times.length * share))]);
   return `${dials} of ${dials}, median ${at(0.5)} ms, p95 ${at(0.95)} ms, slowest ${at(1)} ms`;
-}
-
-const part = (one, other) => Promise.all([one.call("part", other.id), other.call("part", one.id)]);
-
-/** Everything that runs. */
-class Stage {
-  #browsers = [];
-  #tabs = [];
-
-  constructor(directory) {
-    this.directory = directory;
-  }
-
-  async begin({ program, wasm }) {
-    const site = path.join(this.directory, "site");
-    await buildSite(site, wasm);
-    this.relay = new Relay({ program, site, dataDir: path.join(this.directory, "relay") });
-    await this.relay.start();
-    [this.address] = (await (await fetch(new URL("/config.json", this.relay.url))).json()).relays;
-    this.node = new NodePeer();
-    await this.node.start(this.address);
-    for (const role of ["ours", "theirs"]) for (const kind of BROWSERS) this.#browsers.push({ role, kind, process: await this.#launch(role, kind) });
-  }
-
-  #launch(role, kind) {
-    const name = `${role}-${kind}`;
-    return startBrowser(kind, { name, profileDir: path.join(this.directory, name), origin: this.relay.url });
-  }
-
-  /** A peer of a kind in each browser of a role, instead of the ones that were there. */
-  async open(role, kind) {
-    const peers = [];
-    for (const browser of this.#browsers.filter((browser) => browser.role === role)) {
-      await browser.tab?.close();
-      browser.tab = await browser.process.tab("/");
-      this.#tabs.push(browser.tab);
-      peers.push(await within(CASE_MAX_MS, PagePeer.start(browser.tab, kind, browser.kind, this.address), `a peer in ${browser.process.name}`));
-    }
-    return peers;
-  }
-
-  /** What the pages said last, to be shown when something fails. */
-  said() {
-    return this.#tabs.flatMap((tab) => tab.console.slice(-10).map((line) => `${tab.name}: ${line}`)).join("\n");
-  }
-
-  async end() {
-    this.node?.stop();
-    await Promise.allSettled(this.#browsers.map(({ process }) => process.close()));
-    await this.relay?.stop();
-  }
-}
-
-const AGENTS = { ours: /^libp2p-webrtc-p2p$/, brokered: /^libp2p-webrtc-p2p$/, theirs: /^js-libp2p\// };
-const NAMES = { ours: "page", brokered: "worker", theirs: "js-libp2p" };
-
-class PagePeer {
-  static async start(tab, kind, browser, relay) {
-    const peer = new PagePeer();
-    const started = await tab.evaluate(([kind, relay]) => window.start(kind, relay), [kind, relay]);
-    return Object.assign(peer, { tab, agent: AGENTS[kind], name: `${NAMES[kind]} in ${browser}`, ...started });
-  }
-
-  async call(name, ...args) {
-    return fine(this, name, await this.tab.evaluate(([name, args]) => window.call(name, ...args), [name, args]));
-  }
-}
-
-class NodePeer {
-  name = "js-libp2p in node";
-  agent = AGENTS.theirs;
-  #child = fork(path.join(HERE, "node-peer.mjs"), { stdio: ["ignore", "inherit", "inherit", "ipc"] });
-  #waiting = new Map();
-  #last = 0;
-  #ended;
-
-  constructor() {
-    this.#child.on("message", ({ id, ...answer }) => this.#waiting.get(id)(answer));
-    this.#child.on("exit", (code, signal) => {
-      this.#ended = { error: `its process ended with ${signal ?? code}` };
-      for (const answer of this.#waiting.values()) answer(this.#ended);
-    });
-  }
-
-  async start(relay) {
-    Object.assign(this, (await this.call("start", relay)).result);
-  }
-
-  async call(name, ...args) {
-    if (this.#ended) return fine(this, name, this.#ended);
-    const id = ++this.#last;
-    const answered = new Promise((resolve) => this.#waiting.set(id, resolve));
-    this.#child.send({ id, name, args });
-    return fine(this, name, await answered);
-  }
-
-  stop() {
-    this.#child.kill("SIGKILL");
-  }
-}
-
-function fine(peer, name, answer) {
-  if (answer.error !== undefined) throw new Error(`${peer.name}, ${name}: ${answer.error}`);
-  return answer;
-}
-
-/** The page, its worker and the wasm, for the relay to serve. */
-async function buildSite(site, wasm) {
-  mkdirSync(path.join(site, "pkg"), { recursive: true });
-  // Imported late: it needs packages.
-  const { build } = await import("esbuild");
-  await build({
-    entryPoints: ["page.js", "worker.js"].map((file) => path.join(HERE, file)),
-    outdir: site,
-    bundle: true,
-    format: "esm",
-    target: "es2022",
-    logLevel: "warning",
-  });
-  writeFileSync(path.join(site, "index.html"), '<!doctype html><script type="module" src="/page.js"></script>');
-  for (const file of ["warren_wasm_tests.js", "warren_wasm_tests_bg.wasm"]) cpSync(path.join(wasm, file), path.join(site, "pkg", file));
-}
-
-async function within(ms, work, what = "it") {
-  let timer;
-  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`${what} was not done after ${ms} ms`)), ms)));
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -10,6 +10,8 @@ import { webSockets } from "@libp2p/websockets";
 import { yamux } from "@libp2p/yamux";
 import { multiaddr } from "@multiformats/multiaddr";
 import { createLibp2p } from "libp2p";
+import { SINK } from "./measured.js";
+import { bulk, openings, roundTrips, takeAll } from "./their-speed.js";
 
 /** Longer than anything may take. */
 const PATIENCE_MS = 20_000;
@@ -41,6 +43,8 @@ export async function startTheirs(relay) {
     if (detail.connection.multiplexer === "/webrtc") told.set(detail.connection.id, [detail.agentVersion, ...detail.protocols]);
   });
 
+  await node.handle(SINK, takeAll);
+
   return {
     id: node.peerId.toString(),
     address: own(),
@@ -69,6 +73,9 @@ export async function startTheirs(relay) {
       const back = (await node.services.echo.echo(peerIdFromString(id), sent, { signal: AbortSignal.timeout(PATIENCE_MS) })).subarray();
       if (back.length !== bytes || back.some((byte, at) => byte !== sent[at])) throw new Error(`${back.length} bytes came back of ${bytes}, or others`);
     },
+    roundTrips: async (id, ...rest) => roundTrips(await untilDirect(id), ...rest),
+    openings: async (id, ...rest) => openings(await untilDirect(id), ...rest),
+    bulk: async (id, ...rest) => bulk(await untilDirect(id), ...rest),
     paths: (id) => connections(id).map(({ remoteAddr }) => String(remoteAddr)),
     part: async (id) => {
       await node.hangUp(peerIdFromString(id));

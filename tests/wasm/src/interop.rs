@@ -1,5 +1,6 @@
 //! A libp2p peer on `libp2p-webrtc-p2p`, for a page or a worker to drive: what js-libp2p is held against.
 mod echo;
+mod speed;
 mod swarm;
 
 use std::rc::Rc;
@@ -38,6 +39,7 @@ impl InteropPeer {
         };
         let streams = swarm.behaviour().streams.new_control();
         echo::serve(streams.clone())?;
+        speed::serve(streams.clone())?;
         let (commands, receiver) = mpsc::unbounded();
         let seen = Rc::<Seen>::default();
         wasm_bindgen_futures::spawn_local(swarm::run(swarm, receiver, seen.clone()));
@@ -81,10 +83,33 @@ impl InteropPeer {
 
     /// Sends so many bytes, closes its half, and reads them all back.
     pub async fn echo(&self, peer: String, bytes: usize) -> Result<(), JsError> {
-        let peer: PeerId = peer.parse()?;
-        // Streams are opened on any connection of a peer: the direct one has to be the only one.
-        self.seen.until("the end of the circuit", |known| known.is_only_direct(peer).then_some(())).await?;
+        let peer = self.only_direct(peer).await?;
         echo::through(self.streams.clone(), peer, bytes).await
+    }
+
+    /// As [`speed::round_trips`].
+    #[wasm_bindgen(js_name = roundTrips)]
+    pub async fn round_trips(
+        &self,
+        peer: String,
+        bytes: usize,
+        samples: usize,
+        each: usize,
+    ) -> Result<Vec<f64>, JsError> {
+        let peer = self.only_direct(peer).await?;
+        speed::round_trips(self.streams.clone(), peer, bytes, samples, each).await
+    }
+
+    /// As [`speed::openings`].
+    pub async fn openings(&self, peer: String, count: usize) -> Result<Vec<f64>, JsError> {
+        let peer = self.only_direct(peer).await?;
+        speed::openings(self.streams.clone(), peer, count).await
+    }
+
+    /// As [`speed::bulk`].
+    pub async fn bulk(&self, peer: String, bytes: usize, with_credit: bool) -> Result<f64, JsError> {
+        let peer = self.only_direct(peer).await?;
+        speed::bulk(self.streams.clone(), peer, bytes, with_credit).await
     }
 
     /// The remote addresses of all connections to the peer.
@@ -98,6 +123,13 @@ impl InteropPeer {
         let peer: PeerId = peer.parse()?;
         ask(&self.commands, |answer| Command::Part(peer, answer)).await?;
         self.seen.until("the end of all connections", |known| known.paths(peer).is_empty().then_some(())).await
+    }
+
+    /// Streams are opened on any connection of a peer: the direct one has to be the only one.
+    async fn only_direct(&self, peer: String) -> Result<PeerId, JsError> {
+        let peer: PeerId = peer.parse()?;
+        self.seen.until("the end of the circuit", |known| known.is_only_direct(peer).then_some(())).await?;
+        Ok(peer)
     }
 }
 

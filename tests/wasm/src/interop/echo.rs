@@ -5,7 +5,7 @@ use libp2p_stream::Control;
 use wasm_bindgen::JsError;
 use wasm_bindgen_futures::spawn_local;
 
-const PROTOCOL: StreamProtocol = StreamProtocol::new("/echo/1.0.0");
+pub const PROTOCOL: StreamProtocol = StreamProtocol::new("/echo/1.0.0");
 
 /// Answers whoever asks.
 pub fn serve(mut streams: Control) -> Result<(), JsError> {
