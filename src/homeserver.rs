@@ -21,6 +21,7 @@ pub mod peers;
 pub mod positions;
 pub mod profiles;
 pub mod push_rules;
+pub mod relations;
 pub mod room_facts;
 pub mod room_view;
 pub mod rooms;
@@ -168,6 +169,7 @@ impl Homeserver {
         // Before anything is sent, as what waits to be sent needs addresses.
         addresses::recall(&server).await?;
         server.sender.start(&server).await?;
+        relations::catch_up::in_background(&server);
         Ok(server)
     }
 

@@ -15,17 +15,19 @@ pub mod push;
 pub mod read_marker;
 pub mod receipt;
 pub mod redact;
+pub mod relations;
 mod reshaped;
 pub mod room;
 pub mod session;
 pub mod state;
 pub mod sync;
 pub mod tag;
+pub mod threads;
 pub mod typing;
 pub mod voip;
 pub mod warren;
 
-use ruma::CanonicalJsonObject;
+use ruma::{CanonicalJsonObject, UInt};
 use serde_json::value::RawValue as RawJsonValue;
 
 use super::{
@@ -91,6 +93,9 @@ pub(super) fn routes() -> Vec<Route> {
         route(read_marker::set_read_marker),
         route(receipt::create_receipt),
         route(redact::redact_event),
+        route(relations::get_relating_events),
+        route(relations::get_relating_events_with_rel_type),
+        route(relations::get_relating_events_with_rel_type_and_event_type),
         route(room::aliases),
         route(room::create_room),
         route(room::get_room_event),
@@ -110,6 +115,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(tag::create_tag),
         route(tag::delete_tag),
         route(tag::get_tags),
+        route(threads::get_threads),
         route(typing::create_typing_event),
         route(voip::get_turn_server_info),
         route(warren::add_address_hints),
@@ -120,4 +126,12 @@ pub(super) fn routes() -> Vec<Route> {
 fn canonical_content(raw: &RawJsonValue) -> Result<CanonicalJsonObject, ApiError> {
     serde_json::from_str(raw.get())
         .map_err(|error| ApiError::bad_json(format!("Not the content of an event: {error}.")))
+}
+
+/// The size of a page that a client asks for, which is at least one.
+fn positive_limit(limit: Option<UInt>) -> Result<Option<usize>, ApiError> {
+    match limit {
+        Some(UInt::MIN) => Err(ApiError::invalid_param("`limit` is zero.")),
+        limit => Ok(limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))),
+    }
 }

@@ -1,6 +1,7 @@
 //! The PDU as the rest of the core sees it: parsed once, its canonical JSON beside it.
 pub mod check;
 pub mod draft;
+pub mod relation;
 
 use std::rc::Rc;
 

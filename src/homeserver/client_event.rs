@@ -9,7 +9,13 @@ use ruma::{
 use serde::Serialize;
 use serde_json::value::RawValue as RawJsonValue;
 
-use super::{Homeserver, events::StoredEvent, sessions::Session, visibility::Seen};
+use super::{
+    Homeserver,
+    events::StoredEvent,
+    relations::bundle::{self, Bundles},
+    sessions::Session,
+    visibility::Seen,
+};
 use crate::{domain::event::Pdu, ports::StoreError};
 
 /// What an event looks like where it is shown.
@@ -51,6 +57,8 @@ struct Unsigned<'a> {
     age: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     membership: Option<&'a MembershipState>,
+    #[serde(rename = "m.relations", skip_serializing_if = "Option::is_none")]
+    relations: Option<&'a RawJsonValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prev_content: Option<&'a RawJsonValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,7 +79,19 @@ pub async fn format_seen<T>(
     seen: &[Seen],
 ) -> Result<Vec<Raw<T>>, StoreError> {
     let events: Vec<_> = seen.iter().map(|seen| (&seen.event, Some(&seen.membership))).collect();
-    format(server, session, style, &events).await
+    format(server, session, style, &events, &Bundles::new()).await
+}
+
+/// As `format_seen`, with what relates to the events bundled.
+pub async fn format_with_relations<T>(
+    server: &Homeserver,
+    session: &Session,
+    style: Style,
+    seen: &[Seen],
+) -> Result<Vec<Raw<T>>, StoreError> {
+    let bundles = bundle::bundles(server, session, style, seen).await?;
+    let events: Vec<_> = seen.iter().map(|seen| (&seen.event, Some(&seen.membership))).collect();
+    format(server, session, style, &events, &bundles).await
 }
 
 /// Events of a state, without regard to when they happened.
@@ -82,7 +102,7 @@ pub async fn format_state<T>(
     events: &[Rc<StoredEvent>],
 ) -> Result<Vec<Raw<T>>, StoreError> {
     let events: Vec<_> = events.iter().map(|event| (event, None)).collect();
-    format(server, session, style, &events).await
+    format(server, session, style, &events, &Bundles::new()).await
 }
 
 async fn format<T>(
@@ -90,6 +110,7 @@ async fn format<T>(
     session: &Session,
     style: Style,
     events: &[(&Rc<StoredEvent>, Option<&MembershipState>)],
+    bundles: &Bundles,
 ) -> Result<Vec<Raw<T>>, StoreError> {
     let mut previous = BTreeMap::new();
     let mut wanted: Vec<OwnedEventId> = Vec::new();
@@ -111,6 +132,7 @@ async fn format<T>(
         let unsigned = Unsigned {
             age: age(now_ms, &event.pdu),
             membership: *membership,
+            relations: bundles.get(&event.pdu.event_id).map(|bundle| &**bundle),
             prev_content: previous.map(|previous| &*previous.pdu.content),
             prev_sender: previous.map(|previous| &*previous.pdu.sender),
             redacted_because: redaction.map(|redaction| redacted_because(now_ms, style, &redaction.pdu)),
@@ -137,6 +159,7 @@ fn redacted_because(now_ms: u64, style: Style, redaction: &Pdu) -> Box<RawJsonVa
     let unsigned = Unsigned {
         age: age(now_ms, redaction),
         membership: None,
+        relations: None,
         prev_content: None,
         prev_sender: None,
         redacted_because: None,

@@ -41,7 +41,7 @@ use crate::{
     ports::StoreError,
     storage::{
         Database, Direction,
-        tables::{RoomMemberRow, RoomMembers, RoomRow, Rooms as RoomsTable, Timeline},
+        tables::{RelationsIndex, RoomMemberRow, RoomMembers, RoomRow, Rooms as RoomsTable, Timeline},
     },
 };
 
@@ -61,6 +61,7 @@ pub struct Live {
     pub newest_order: i64,
     /// The order of the oldest timeline event; 0 if there is none.
     pub oldest_order: i64,
+    pub relations: RelationsIndex,
 }
 
 pub struct Room {
@@ -158,6 +159,15 @@ impl Rooms {
         self.rows.borrow().keys().cloned().collect()
     }
 
+    /// The rooms whose relations are not all in the index.
+    pub fn unindexed(&self) -> Vec<OwnedRoomId> {
+        let rows = self.rows.borrow();
+        let unindexed = rows
+            .iter()
+            .filter(|(_, row)| matches!(row.relations, RelationsIndex::Absent | RelationsIndex::Building { .. }));
+        unindexed.map(|(room_id, _)| room_id.clone()).collect()
+    }
+
     /// The order of the newest timeline event of a room, read from memory. `None` if we have no copy of the room.
     pub fn newest_order(&self, room_id: &RoomId) -> Option<i64> {
         self.rows.borrow().get(room_id).map(|row| row.newest_order)
@@ -197,6 +207,7 @@ impl Rooms {
             resident: false,
             newest_order: 0,
             oldest_order: 0,
+            relations: row.relations,
         };
         Rc::new(Room {
             id,
@@ -228,13 +239,20 @@ impl Rooms {
         )?;
         let members = members.into_iter().map(|((_, user), member)| (user, Rc::new(member))).collect();
         let order = |rows: Vec<((u64, i64), OwnedEventId)>| rows.first().map_or(0, |((_, order), _)| *order);
+        let (newest, oldest) = (order(newest), order(oldest));
+        let relations = match row.relations {
+            // What is there now is to be gone through; what is appended from here on goes into the index at once.
+            RelationsIndex::Absent => RelationsIndex::Building { next: newest, oldest },
+            known => known,
+        };
         let live = Live {
             heads: row.heads.clone(),
             state,
             members,
             resident: row.resident,
-            newest_order: order(newest),
-            oldest_order: order(oldest),
+            newest_order: newest,
+            oldest_order: oldest,
+            relations,
         };
         Ok(Room {
             id,

@@ -16,6 +16,8 @@ pub mod positions;
 pub mod published_rooms;
 pub mod receipts;
 pub mod received_txns;
+pub mod related;
+pub mod relations;
 pub mod room_members;
 pub mod rooms;
 pub mod schema;
@@ -23,6 +25,7 @@ pub mod server_addresses;
 pub mod server_identity;
 pub mod staged_pdus;
 pub mod states;
+pub mod threads;
 pub mod timeline;
 pub mod users;
 
@@ -44,13 +47,16 @@ pub use self::{
     published_rooms::PublishedRooms,
     receipts::{ReceiptRow, Receipts},
     received_txns::{ReceivedTxnRow, ReceivedTxns},
+    related::{Related, RelatedRow, ThreadTally},
+    relations::{RelationRow, Relations},
     room_members::{RoomMemberRow, RoomMembers},
-    rooms::{RoomRow, Rooms},
+    rooms::{RelationsIndex, RoomRow, Rooms},
     schema::{SCHEMA_VERSION, Schema, SchemaRow},
     server_addresses::{ServerAddresses, ServerAddressesRow},
     server_identity::{ServerIdentity, ServerIdentityRow},
     staged_pdus::{StagedPduRow, StagedPdus},
     states::{StateRow, States},
+    threads::Threads,
     timeline::Timeline,
     users::{UserRow, Users},
 };
@@ -63,7 +69,7 @@ mod tests {
     use crate::storage::{Key, KeyReader, Row, Table};
 
     /// The ids in use; a duplicate or a change of one is data loss.
-    const IDS: [(u8, &str); 26] = [
+    const IDS: [(u8, &str); 29] = [
         (Schema::ID, "schema"),
         (ServerIdentity::ID, "server_identity"),
         (Positions::ID, "positions"),
@@ -90,6 +96,9 @@ mod tests {
         (PendingRedactions::ID, "pending_redactions"),
         (States::ID, "states"),
         (ServerAddresses::ID, "server_addresses"),
+        (Relations::ID, "relations"),
+        (Related::ID, "related"),
+        (Threads::ID, "threads"),
     ];
 
     #[test]

@@ -54,6 +54,35 @@ impl TestServer {
         self.put(&path, &user.token, content).ok()["event_id"].as_str().unwrap().to_owned()
     }
 
+    /// Says something that relates to another event.
+    pub fn relate(&self, user: &TestUser, room: &str, rel_type: &str, event: &str, text: &str) -> String {
+        let relates_to = json!({ "rel_type": rel_type, "event_id": event });
+        let content = json!({ "msgtype": "m.text", "body": text, "m.relates_to": relates_to });
+        self.send_event(user, room, "m.room.message", content)
+    }
+
+    /// Replaces what one said.
+    pub fn edit(&self, user: &TestUser, room: &str, event: &str, text: &str) -> String {
+        let content = json!({
+            "msgtype": "m.text",
+            "body": format!("* {text}"),
+            "m.new_content": { "msgtype": "m.text", "body": text },
+            "m.relates_to": { "rel_type": "m.replace", "event_id": event },
+        });
+        self.send_event(user, room, "m.room.message", content)
+    }
+
+    /// One event, as `GET /rooms/{room}/event` shows it.
+    pub fn event(&self, user: &TestUser, room: &str, event: &str) -> Value {
+        let path = format!("/_matrix/client/v3/rooms/{}/event/{}", escaped(room), escaped(event));
+        self.get(&path, &user.token).ok()
+    }
+
+    pub fn ignore(&self, user: &TestUser, ignored: &TestUser) {
+        let path = format!("/_matrix/client/v3/user/{}/account_data/m.ignored_user_list", escaped(&user.id));
+        self.put(&path, &user.token, json!({ "ignored_users": { &ignored.id: {} } })).ok();
+    }
+
     pub fn set_state(&self, user: &TestUser, room: &str, kind: &str, key: &str, content: Value) -> String {
         let path = format!("/_matrix/client/v3/rooms/{}/state/{kind}/{}", escaped(room), escaped(key));
         self.put(&path, &user.token, content).ok()["event_id"].as_str().unwrap().to_owned()

@@ -7,7 +7,7 @@ use crate::{
     api::ApiError,
     homeserver::{
         Homeserver,
-        client_event::{Style, format_seen, format_state},
+        client_event::{Style, format_state, format_with_relations},
         messages,
         sessions::Session,
     },
@@ -25,9 +25,9 @@ pub async fn get_context(
     let mut response = get_context::v3::Response::new();
     response.start = Some(context.start.to_string());
     response.end = Some(context.end.to_string());
-    response.event = format_seen(homeserver, &session, Style::TIMELINE, &[context.event]).await?.pop();
-    response.events_before = format_seen(homeserver, &session, Style::TIMELINE, &context.before).await?;
-    response.events_after = format_seen(homeserver, &session, Style::TIMELINE, &context.after).await?;
+    response.event = format_with_relations(homeserver, &session, Style::TIMELINE, &[context.event]).await?.pop();
+    response.events_before = format_with_relations(homeserver, &session, Style::TIMELINE, &context.before).await?;
+    response.events_after = format_with_relations(homeserver, &session, Style::TIMELINE, &context.after).await?;
     response.state = format_state(homeserver, &session, Style::STATE, &context.state).await?;
     Ok(response)
 }

@@ -15,7 +15,7 @@ use crate::{
     api::ApiError,
     homeserver::{
         Homeserver,
-        client_event::{Style, format_seen, format_state},
+        client_event::{Style, format_state, format_with_relations},
         messages::{self, Scroll},
         rooms::send::{self, ClientTxn, Message},
         sessions::Session,
@@ -65,7 +65,7 @@ pub async fn get_message_events(
     let mut response = get_message_events::v3::Response::new();
     response.start = scrolled.start.to_string();
     response.end = scrolled.end.map(|end| end.to_string());
-    response.chunk = format_seen(homeserver, &session, Style::TIMELINE, &scrolled.events).await?;
+    response.chunk = format_with_relations(homeserver, &session, Style::TIMELINE, &scrolled.events).await?;
     response.state = format_state(homeserver, &session, Style::STATE, &scrolled.members).await?;
     Ok(response)
 }

@@ -15,7 +15,7 @@ use crate::{
     domain::room::preset::{CreateRequest, InitialEvent, preset_for},
     homeserver::{
         Homeserver, aliases as alias_workflow,
-        client_event::{Style, format_seen},
+        client_event::{Style, format_with_relations},
         room_view::{ReadError, RoomView},
         rooms::{
             create::{self, RequestId},
@@ -68,7 +68,7 @@ pub async fn get_room_event(
         other => other,
     })?;
     let seen = view.event(homeserver, &session.user_id, &request.event_id).await?;
-    let event = format_seen(homeserver, &session, Style::TIMELINE, &[seen]).await?.pop();
+    let event = format_with_relations(homeserver, &session, Style::TIMELINE, &[seen]).await?.pop();
     Ok(get_room_event::v3::Response::new(event.ok_or_else(|| ApiError::internal("an event has no format"))?))
 }
 

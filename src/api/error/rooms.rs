@@ -7,6 +7,7 @@ use crate::{
     domain::{event::draft::DraftError, room_version::UnsupportedRoomVersion},
     homeserver::{
         peers::PeerError,
+        relations::rules::RelationError,
         rooms::{
             append::AppendError,
             create::CreateError,
@@ -57,6 +58,18 @@ impl From<SendError> for ApiError {
             SendError::Store(error) => error.into(),
             SendError::NotInRoom => Self::forbidden(error.to_string()),
             SendError::Append(error) => error.into(),
+            SendError::Relation(error) => error.into(),
+        }
+    }
+}
+
+impl From<RelationError> for ApiError {
+    fn from(error: RelationError) -> Self {
+        let message = error.to_string();
+        match error {
+            RelationError::Store(error) => error.into(),
+            RelationError::Duplicate => Self::new(StatusCode::BAD_REQUEST, ErrorKind::DuplicateAnnotation, message),
+            RelationError::ThreadOfChild => Self::unsupported(message),
         }
     }
 }

@@ -2,6 +2,7 @@
 mod foretold;
 mod members;
 mod redactions;
+mod relations;
 
 pub use self::members::strip;
 
@@ -19,7 +20,7 @@ use ruma::{
 };
 use thiserror::Error;
 
-use self::foretold::Foretold;
+use self::{foretold::Foretold, relations::FreshRelations};
 use super::{Live, Room, joined_servers};
 use crate::{
     domain::{
@@ -36,7 +37,9 @@ use crate::{
     },
     homeserver::{Homeserver, events::StoredEvent, positions::Position, states::State, unread},
     ports::{Batch, Durability, StoreError},
-    storage::tables::{EventHeader, Outbox, OutboxRow, RoomRow, Rooms as RoomsTable, StoredVerdict, Timeline},
+    storage::tables::{
+        EventHeader, Outbox, OutboxRow, RelationsIndex, RoomRow, Rooms as RoomsTable, StoredVerdict, Timeline,
+    },
 };
 
 /// Rounds of loading what a pure rule asked for. Each round follows auth chains one step further at least.
@@ -94,6 +97,7 @@ pub struct Append<'a> {
     queued: BTreeMap<OwnedServerName, usize>,
     timeline_grew: Vec<Rc<StoredEvent>>,
     foretold: Foretold,
+    relations: FreshRelations,
     /// What becomes unread or read with the commit.
     pub(in crate::homeserver) unread: Vec<unread::Change>,
 }
@@ -127,6 +131,7 @@ impl<'a> Append<'a> {
             state: state.id,
             resident: false,
             newest_order: 0,
+            relations: RelationsIndex::Empty,
         };
         let room = rooms.new_room(id, &row, rules, state);
         let live = room.live().clone();
@@ -148,6 +153,7 @@ impl<'a> Append<'a> {
             queued: BTreeMap::new(),
             timeline_grew: Vec::new(),
             foretold: Foretold::default(),
+            relations: FreshRelations::default(),
             unread: Vec::new(),
         }
     }
@@ -359,7 +365,9 @@ impl<'a> Append<'a> {
             state: self.live.state.id,
             resident: self.live.resident,
             newest_order: self.live.newest_order,
+            relations: self.live.relations,
         };
+        self.write_relations();
         self.batch.put::<RoomsTable>(&self.room.id, &row);
         self.server.database.commit(std::mem::take(&mut self.batch)).await?;
         for event in std::mem::take(&mut self.fresh).into_values() {
@@ -443,6 +451,7 @@ impl<'a> Append<'a> {
             unread::record(self, &event, order).await?;
             self.timeline_grew.push(event);
         }
+        self.index_relation(&pdu, order).await?;
         self.apply_redactions(&pdu).await?;
         if let Audience::Room { except } = audience {
             self.address(&pdu, position, &before, target_before.as_ref(), except);

@@ -105,6 +105,7 @@ impl From<SendError> for JoinError {
             SendError::Store(error) => Self::Store(error),
             SendError::Append(error) => Self::Append(error),
             SendError::NotInRoom => Self::NoServer,
+            SendError::Relation(error) => Self::Append(AppendError::Forbidden(error.to_string())),
         }
     }
 }

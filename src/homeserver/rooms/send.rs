@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     domain::event::draft::Draft,
-    homeserver::{Homeserver, client_txns},
+    homeserver::{
+        Homeserver, client_txns,
+        relations::rules::{self, RelationError},
+    },
     ports::StoreError,
 };
 
@@ -22,6 +25,17 @@ pub enum SendError {
     NotInRoom,
     #[error(transparent)]
     Append(AppendError),
+    #[error(transparent)]
+    Relation(RelationError),
+}
+
+impl From<RelationError> for SendError {
+    fn from(error: RelationError) -> Self {
+        match error {
+            RelationError::Store(error) => Self::Store(error),
+            other => Self::Relation(other),
+        }
+    }
 }
 
 impl From<AppendError> for SendError {
@@ -82,6 +96,7 @@ pub async fn send(
     {
         return Err(SendError::Append(AppendError::Forbidden("you may not redact this event".to_owned())));
     }
+    rules::check(&append, &message).await?;
     let Message { sender, kind, state_key, content, redacts } = message;
     let draft = Draft { room_id: Some(room.id.clone()), sender, kind, state_key, content, redacts };
     let pdu = append.draft(draft, txn.map(|txn| (txn.device_id, txn.txn_id))).await?;

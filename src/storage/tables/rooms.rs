@@ -27,4 +27,23 @@ pub struct RoomRow {
     /// The order of the newest timeline event; 0 if there is none.
     #[serde(default)]
     pub newest_order: i64,
+    #[serde(default)]
+    pub relations: RelationsIndex,
+}
+
+/// How far the room's timeline is in the tables of relations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RelationsIndex {
+    /// Not at all: the room was written before there was such an index.
+    #[default]
+    Absent,
+    /// Whole but for the events with `oldest <= order <= next`, which are gone through from the newest to the oldest.
+    Building {
+        next: i64,
+        oldest: i64,
+    },
+    /// Whole, and nothing relates to anything.
+    Empty,
+    Whole,
 }

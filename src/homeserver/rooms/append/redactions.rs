@@ -42,6 +42,7 @@ impl Append<'_> {
         let header = EventHeader { redacted_by: Some(redaction.event_id.clone()), ..target.header.clone() };
         let redacted = self.store(target.pdu.redacted(&self.room.rules), header);
         self.forget_member_profile(&redacted);
+        self.unindex_relation(target).await?;
         Ok(unread::forget(self, target).await?)
     }
 

@@ -10,7 +10,7 @@ use crate::{
         sync_token::TimelineToken,
     },
     homeserver::{
-        client_event::{Style, format_seen},
+        client_event::{Style, format_seen, format_with_relations},
         states::State,
         sync::Look,
         timeline::{self, Span},
@@ -83,7 +83,12 @@ pub async fn write(look: &Look<'_>, recent: &Recent) -> Result<Timeline, StoreEr
     if !recent.events.is_empty() || recent.limited {
         timeline.limited = recent.limited;
         timeline.prev_batch = Some(recent.prev_batch.to_string());
-        timeline.events = format_seen(look.server, look.session, Style::SYNC_TIMELINE, &recent.events).await?;
+        let (server, session, style) = (look.server, look.session, Style::SYNC_TIMELINE);
+        timeline.events = match recent.limited {
+            true => format_with_relations(server, session, style, &recent.events).await?,
+            // Whatever relates to these events is among them or comes after them.
+            false => format_seen(server, session, style, &recent.events).await?,
+        };
     }
     Ok(timeline)
 }
