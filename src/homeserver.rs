@@ -3,6 +3,7 @@ pub mod account_data;
 pub mod accounts;
 pub mod addresses;
 pub mod aliases;
+pub mod by_time;
 pub mod client_event;
 pub mod client_txns;
 pub mod devices;

@@ -98,6 +98,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(relations::get_relating_events_with_rel_type_and_event_type),
         route(room::aliases),
         route(room::create_room),
+        route(room::get_event_by_timestamp),
         route(room::get_room_event),
         route(session::get_login_token),
         route(session::get_login_types),

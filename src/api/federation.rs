@@ -22,6 +22,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(membership::prepare_leave_event),
         route(membership::create_leave_event),
         route(event::get_event),
+        route(event::get_event_by_timestamp),
         route(event::get_room_state_ids),
         route(event::get_room_state),
         route(event::get_missing_events),

@@ -25,13 +25,15 @@ pub struct Style {
     pub room_id: bool,
     /// Events of a timeline say what the state was before them; events that are the state do not.
     pub previous: bool,
+    /// The event as other servers get it, with what clients are told beside it.
+    pub federation: bool,
 }
 
 impl Style {
-    pub const SYNC_TIMELINE: Self = Self { room_id: false, previous: true };
-    pub const SYNC_STATE: Self = Self { room_id: false, previous: false };
-    pub const TIMELINE: Self = Self { room_id: true, previous: true };
-    pub const STATE: Self = Self { room_id: true, previous: false };
+    pub const SYNC_TIMELINE: Self = Self { room_id: false, previous: true, federation: false };
+    pub const SYNC_STATE: Self = Self { room_id: false, previous: false, federation: false };
+    pub const TIMELINE: Self = Self { room_id: true, previous: true, federation: false };
+    pub const STATE: Self = Self { room_id: true, previous: false, federation: false };
 }
 
 #[derive(Serialize)]
@@ -170,6 +172,9 @@ fn redacted_because(now_ms: u64, style: Style, redaction: &Pdu) -> Box<RawJsonVa
 }
 
 fn write(style: Style, pdu: &Pdu, unsigned: Unsigned<'_>) -> Box<RawJsonValue> {
+    if style.federation {
+        return write_for_federation(pdu, unsigned);
+    }
     let event = ClientEvent {
         content: &pdu.content,
         event_id: &pdu.event_id,
@@ -183,6 +188,18 @@ fn write(style: Style, pdu: &Pdu, unsigned: Unsigned<'_>) -> Box<RawJsonValue> {
         unsigned,
     };
     serde_json::value::to_raw_value(&event).expect("an event has string keys and finite numbers")
+}
+
+/// The event as its server signed it. Its id is added, which clients could not tell, and what is said beside it.
+fn write_for_federation(pdu: &Pdu, unsigned: Unsigned<'_>) -> Box<RawJsonValue> {
+    let unsigned = serde_json::value::to_raw_value(&unsigned).expect("it has string keys and finite numbers");
+    let event_id = serde_json::value::to_raw_value(&pdu.event_id).expect("a string is JSON");
+    let json = pdu.raw();
+    let mut fields: BTreeMap<String, &RawJsonValue> =
+        serde_json::from_str(json.get()).expect("the JSON of a PDU was parsed once");
+    fields.insert("event_id".to_owned(), &event_id);
+    fields.insert("unsigned".to_owned(), &unsigned);
+    serde_json::value::to_raw_value(&fields).expect("an event has string keys and finite numbers")
 }
 
 fn age(now_ms: u64, pdu: &Pdu) -> u64 {

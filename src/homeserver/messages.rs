@@ -159,22 +159,23 @@ pub async fn context(
     let event = view.event(server, user, event_id).await?;
     let order = event.event.header.order.ok_or(ReadError::NoSuchEvent)?;
     let eyes = Eyes::open(server, &view.room, user).await?;
-    let half = limit.min(PAGE_EVENTS_MAX) / 2;
-    let wanted = |pdu: &Pdu| allows_event(filter, pdu);
+    let limit = match allows_room(filter.rooms.as_deref(), &filter.not_rooms, room_id) {
+        true => limit.min(PAGE_EVENTS_MAX),
+        false => 0,
+    };
+    let ignored = user_rows::digest(server, user).await?.ignored;
+    let wanted = |pdu: &Pdu| allows_event(filter, pdu) && (pdu.state_key.is_some() || !ignored.contains(&pdu.sender));
     let earlier = Span { after: i64::MIN, through: order - 1 };
     let later = Span { after: order, through: i64::MAX };
-    let before = timeline::page(&eyes, earlier, Direction::Descending, half, wanted).await?;
-    let after = timeline::page(&eyes, later, Direction::Ascending, half, wanted).await?;
+    let before = timeline::page(&eyes, earlier, Direction::Descending, limit / 2, wanted).await?;
+    let after = timeline::page(&eyes, later, Direction::Ascending, limit.div_ceil(2), wanted).await?;
     let shown: Vec<Seen> = before.events.iter().chain([&event]).chain(&after.events).cloned().collect();
-    let state = match filter.lazy_load_options {
-        LazyLoadOptions::Disabled => state_after(server, after.events.last().unwrap_or(&event)).await?,
-        LazyLoadOptions::Enabled { .. } => {
-            let senders: BTreeSet<_> = shown.iter().map(|seen| seen.event.pdu.sender.clone()).collect();
-            let state = state_after(server, after.events.last().unwrap_or(&event)).await?;
-            let is_needed = |event: &Rc<StoredEvent>| event.pdu.target().is_none_or(|user| senders.contains(user));
-            state.into_iter().filter(is_needed).collect()
-        }
-    };
+    let mut state = state_after(server, after.events.last().unwrap_or(&event)).await?;
+    if let LazyLoadOptions::Enabled { .. } = filter.lazy_load_options {
+        let senders: BTreeSet<_> = shown.iter().map(|seen| seen.event.pdu.sender.clone()).collect();
+        state.retain(|event| event.pdu.target().is_none_or(|user| senders.contains(user)));
+    }
+    state.retain(|event| allows_event(filter, &event.pdu));
     Ok(Context {
         event,
         before: before.events,

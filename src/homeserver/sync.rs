@@ -10,12 +10,19 @@ use std::{collections::BTreeSet, rc::Rc};
 use futures::future::{Either, select};
 use ruma::{
     OwnedUserId,
-    api::client::{filter::FilterDefinition, sync::sync_events::v3::Response},
+    api::client::{
+        filter::{EventFormat, FilterDefinition},
+        sync::sync_events::v3::{Response, State},
+    },
+    serde::Raw,
 };
 use thiserror::Error;
 
-use super::{Homeserver, devices, sessions::Session, user_rows};
-use crate::{domain::sync_token::StreamToken, ports::StoreError};
+use super::{Homeserver, client_event::Style, devices, sessions::Session, user_rows};
+use crate::{
+    domain::{event_fields::EventFields, sync_token::StreamToken},
+    ports::StoreError,
+};
 
 /// The longest a sync waits for news, in milliseconds, whatever the client asks for: proxies and browsers give up soon
 /// after.
@@ -59,6 +66,11 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
+    /// How events look that this device asks for.
+    fn style(&self, style: Style) -> Style {
+        Style { federation: self.filter.event_format == EventFormat::Federation, ..style }
+    }
+
     /// Whether something at `position` is news.
     fn is_new(&self, position: u64) -> bool {
         self.since.is_none_or(|since| position > since) && position <= self.until
@@ -128,5 +140,23 @@ async fn respond(look: &Look<'_>) -> Result<Response, StoreError> {
     let mut response = Response::new(StreamToken(look.until).to_string());
     response.account_data.events = account_data.take_global();
     response.rooms = rooms::changed(look, account_data).await?;
+    if let Some(paths) = &look.filter.event_fields {
+        leave_out_fields(&mut response, &EventFields::new(paths));
+    }
     Ok(response)
+}
+
+/// Leaves of each event of a room what the client wants of it.
+fn leave_out_fields(response: &mut Response, fields: &EventFields) {
+    let joined = response.rooms.join.values_mut().map(|room| (&mut room.timeline, &mut room.state));
+    let left = response.rooms.leave.values_mut().map(|room| (&mut room.timeline, &mut room.state));
+    for (timeline, state) in joined.chain(left) {
+        for event in &mut timeline.events {
+            *event = Raw::from_json(fields.select(event.json()));
+        }
+        let (State::Before(state) | State::After(state)) = state else { continue };
+        for event in &mut state.events {
+            *event = Raw::from_json(fields.select(event.json()));
+        }
+    }
 }

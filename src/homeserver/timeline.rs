@@ -123,6 +123,19 @@ pub async fn newest(server: &Homeserver, room: &Room, span: Span) -> Result<Opti
     }
 }
 
+/// The first `limit` events of a span in a direction, whoever may see them.
+pub async fn events(
+    server: &Homeserver,
+    room: &Room,
+    span: Span,
+    direction: Direction,
+    limit: usize,
+) -> Result<Vec<Rc<StoredEvent>>, StoreError> {
+    let rows = scan(server, room, span, direction, limit).await?;
+    let ids: Vec<_> = rows.into_iter().map(|(_, id)| id).collect();
+    Ok(server.rooms.events.get_many(&ids).await?.into_iter().flatten().collect())
+}
+
 /// Whether there is history before the oldest event that we lack.
 pub async fn has_gaps(server: &Homeserver, room: &Room) -> Result<bool, StoreError> {
     Ok(!server.database.scan_prefix::<Gaps, _>(&room.num, Direction::Ascending, 1).await?.is_empty())

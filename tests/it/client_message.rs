@@ -147,3 +147,42 @@ fn an_event_is_found_in_its_context() {
     server.get(&path("$nothing", ""), &alice.token).is_error(404, "M_NOT_FOUND");
     server.get(&path(&said[5], ""), &server.register("bob").token).is_error(403, "M_FORBIDDEN");
 }
+
+#[test]
+fn a_context_is_filtered_and_bounded() {
+    let (server, alice, room, said) = room_with_messages(3);
+    let bob = server.register("bob");
+    server.join(&bob, &room);
+    let of_bob = server.say(&bob, &room, "by Bob");
+    let last = server.say(&alice, &room, "last");
+    let context = |user: &TestUser, query: &str| {
+        let path = format!("/_matrix/client/v3/rooms/{}/context/{}?{query}", escaped(&room), escaped(&said[2]));
+        server.get(&path, &user.token).ok()
+    };
+    let nothing = context(&alice, "limit=0");
+    assert_eq!(nothing["event"]["event_id"], json!(said[2]));
+    assert!(list(&nothing["events_before"]).is_empty() && list(&nothing["events_after"]).is_empty());
+    let odd = context(&alice, "limit=3");
+    assert_eq!((list(&odd["events_before"]).len(), list(&odd["events_after"]).len()), (1, 2));
+    let from_bob =
+        context(&alice, &format!("limit=20{}", filter(json!({ "senders": [bob.id], "types": ["m.room.message"] }))));
+    assert_eq!(from_bob["event"]["event_id"], json!(said[2]), "the filter is not for the event itself");
+    assert!(list(&from_bob["events_before"]).is_empty());
+    assert_eq!(ids(&from_bob["events_after"]), std::slice::from_ref(&of_bob));
+    assert!(list(&from_bob["state"]).is_empty());
+    let names = context(&alice, &filter(json!({ "types": ["m.room.member"], "lazy_load_members": true }))[1..]);
+    assert!(kinds(&names["state"]).iter().all(|(kind, _)| kind == "m.room.member"));
+    let lazy = context(&alice, &format!("limit=2{}", filter(json!({ "lazy_load_members": true }))));
+    let members: Vec<_> = kinds(&lazy["state"]).into_iter().filter(|(kind, _)| kind == "m.room.member").collect();
+    assert_eq!(members, [("m.room.member".to_owned(), alice.id.clone()), ("m.room.member".to_owned(), bob.id.clone())]);
+    let elsewhere = context(&alice, &filter(json!({ "not_rooms": [room] }))[1..]);
+    assert!(list(&elsewhere["events_before"]).is_empty() && list(&elsewhere["events_after"]).is_empty());
+    server.ignore(&alice, &bob);
+    let after = context(&alice, "limit=20");
+    assert!(!ids(&after["events_after"]).contains(&of_bob));
+    assert!(ids(&after["events_after"]).contains(&last));
+    // Who left is shown nothing after that.
+    server.leave(&bob, &room);
+    let unseen = server.say(&alice, &room, "unseen");
+    assert!(!ids(&context(&bob, "limit=20")["events_after"]).contains(&unseen));
+}

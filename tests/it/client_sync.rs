@@ -385,8 +385,98 @@ fn filters_choose_rooms_types_and_senders() {
     let answer = server.sync(&bob, Some(&since), &format!("&filter={id}"));
     assert_eq!(answer["rooms"]["join"].as_object().unwrap().len(), 1);
     server.sync_answer(&alice, None, &format!("&filter={id}")).is_error(404, "M_NOT_FOUND");
-    let federation = filter(json!({ "event_format": "federation" }));
-    server.sync_answer(&bob, None, &federation).is_error(400, "M_INVALID_PARAM");
+}
+
+#[test]
+fn events_come_in_the_format_and_with_the_fields_asked_for() {
+    let (server, alice, bob, room) = alice_and_bob();
+    let since = next_batch(&server.sync(&bob, None, ""));
+    let event = server.say(&alice, &room, "hello");
+    let told = |query: Value| {
+        let answer = server.sync(&bob, Some(&since), &filter(query));
+        joined(&answer, &room)["timeline"]["events"].clone()
+    };
+    let federation = told(json!({ "event_format": "federation" }));
+    let federation = &federation[0];
+    assert_eq!(federation["event_id"], json!(event));
+    for field in ["auth_events", "prev_events", "depth", "hashes", "signatures", "room_id", "content"] {
+        assert!(federation.get(field).is_some(), "{field}: {federation}");
+    }
+    assert!(federation["unsigned"]["age"].is_u64());
+    let client = told(json!({ "event_format": "client" }));
+    assert_eq!(client[0].get("auth_events"), None);
+    server.sync_answer(&bob, None, &filter(json!({ "event_format": "other" }))).is_error(400, "M_INVALID_PARAM");
+
+    let fields = told(json!({ "event_fields": ["type", "content.body", "unsigned.nothing"] }));
+    assert_eq!(fields, json!([{ "type": "m.room.message", "content": { "body": "hello" } }]));
+    assert_eq!(told(json!({ "event_fields": [] })), json!([{}]));
+    let initial =
+        server.sync(&bob, None, &filter(json!({ "event_fields": ["type"], "room": { "timeline": { "limit": 1 } } })));
+    let state = list(&joined(&initial, &room)["state"]["events"]).to_vec();
+    assert!(!state.is_empty() && state.iter().all(|event| event.as_object().unwrap().len() == 1), "{state:?}");
+}
+
+#[test]
+fn unwanted_wins_over_wanted_and_urls_may_be_asked_for() {
+    let (server, alice, bob, room) = alice_and_bob();
+    let since = next_batch(&server.sync(&bob, None, ""));
+    server.say(&alice, &room, "no url");
+    let image = json!({ "msgtype": "m.image", "body": "image", "url": "mxc://x.alt/y" });
+    server.send_event(&alice, &room, "m.room.message", image);
+    server.say(&bob, &room, "by Bob");
+    let told = |timeline: Value| {
+        let answer = server.sync(&bob, Some(&since), &filter(json!({ "room": { "timeline": timeline } })));
+        texts(&joined(&answer, &room)["timeline"]["events"])
+    };
+    assert_eq!(told(json!({ "contains_url": true })), ["image"]);
+    assert_eq!(told(json!({ "contains_url": false })), ["no url", "by Bob"]);
+    assert_eq!(told(json!({ "senders": [bob.id] })), ["by Bob"]);
+    assert_eq!(told(json!({ "senders": [alice.id, bob.id], "not_senders": [alice.id] })), ["by Bob"]);
+    assert!(told(json!({ "types": ["m.room.*"], "not_types": ["*.message"] })).is_empty());
+    assert!(told(json!({ "rooms": [room], "not_rooms": [room] })).is_empty());
+    assert!(told(json!({ "senders": [] })).is_empty());
+    server.read(&alice, &room, "m.read", &server.say(&alice, &room, "read"), json!({})).ok();
+    let ephemeral = |filtered: Value| {
+        let answer = server.sync(&bob, Some(&since), &filter(json!({ "room": { "ephemeral": filtered } })));
+        kinds(&joined(&answer, &room)["ephemeral"]["events"]).len()
+    };
+    assert_eq!(ephemeral(json!({})), 1);
+    assert_eq!(ephemeral(json!({ "types": ["m.typing"] })), 0);
+    assert_eq!(ephemeral(json!({ "not_types": ["m.*"] })), 0);
+    assert_eq!(ephemeral(json!({ "types": ["m.receipt"], "not_rooms": [room] })), 0);
+    for (kind, path) in [("global", String::new()), ("of the room", format!("/rooms/{}", escaped(&room)))] {
+        let path = format!("/_matrix/client/v3/user/{}{path}/account_data/org.example.data", bob.id);
+        server.put(&path, &bob.token, json!({ "kind": kind })).ok();
+    }
+    let data = |filtered: Value| server.sync(&bob, Some(&since), &filter(filtered));
+    let only =
+        json!({ "account_data": { "types": ["org.*"] }, "room": { "account_data": { "not_types": ["org.*"] } } });
+    let answer = data(only);
+    assert_eq!(kinds(&answer["account_data"]["events"]), [("org.example.data".to_owned(), String::new())]);
+    assert_eq!(joined(&answer, &room).get("account_data"), None);
+    let answer = data(json!({ "account_data": { "not_types": ["*"] } }));
+    assert_eq!(answer.get("account_data"), None);
+    assert_eq!(list(&joined(&answer, &room)["account_data"]["events"]).len(), 1);
+}
+
+#[test]
+fn a_token_of_before_a_restart_goes_on() {
+    let (server, alice, bob, room) = alice_and_bob();
+    let lazy = filter(json!({ "room": { "state": { "lazy_load_members": true }, "timeline": { "limit": 3 } } }));
+    let since = next_batch(&server.sync(&bob, None, &lazy));
+    let said: Vec<String> = (0..5).map(|n| server.say(&alice, &room, &n.to_string())).collect();
+    server.set_state(&alice, &room, "m.room.topic", "", json!({ "topic": "new" }));
+    let before = server.sync(&bob, Some(&since), &lazy);
+    let server = TestServer::on(server.disk.clone());
+    let after = server.sync(&bob, Some(&since), &lazy);
+    let timeline = |answer: &Value| ids(&joined(answer, &room)["timeline"]["events"]);
+    assert_eq!(timeline(&before), timeline(&after));
+    assert_eq!(joined(&after, &room)["timeline"]["limited"], true);
+    assert_eq!(timeline(&after)[..2], said[3..]);
+    assert_eq!(server.sync(&bob, Some(&next_batch(&before)), &lazy).get("rooms"), None);
+    let prev = joined(&after, &room)["timeline"]["prev_batch"].as_str().unwrap().to_owned();
+    let earlier = server.messages(&bob, &room, &format!("dir=b&limit=3&from={prev}"));
+    assert_eq!(ids(&earlier["chunk"]), [said[2].clone(), said[1].clone(), said[0].clone()]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod talk;
 mod api_faults;
 mod client_account;
 mod client_alias;
+mod client_by_time;
 mod client_config;
 mod client_device;
 mod client_directory;

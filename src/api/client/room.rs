@@ -3,7 +3,7 @@ use std::rc::Rc;
 
 use ruma::{
     CanonicalJsonObject, OwnedRoomAliasId, RoomAliasId,
-    api::client::room::{aliases, create_room, get_room_event},
+    api::client::room::{aliases, create_room, get_event_by_timestamp, get_room_event},
     events::AnyInitialStateEvent,
     serde::Raw,
 };
@@ -15,6 +15,7 @@ use crate::{
     domain::room::preset::{CreateRequest, InitialEvent, preset_for},
     homeserver::{
         Homeserver, aliases as alias_workflow,
+        by_time::{self, Sought},
         client_event::{Style, format_with_relations},
         room_view::{ReadError, RoomView},
         rooms::{
@@ -70,6 +71,17 @@ pub async fn get_room_event(
     let seen = view.event(homeserver, &session.user_id, &request.event_id).await?;
     let event = format_with_relations(homeserver, &session, Style::TIMELINE, &[seen]).await?.pop();
     Ok(get_room_event::v3::Response::new(event.ok_or_else(|| ApiError::internal("an event has no format"))?))
+}
+
+/// `GET /_matrix/client/v1/rooms/{roomId}/timestamp_to_event` (client-server API, "Room participation")
+pub async fn get_event_by_timestamp(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: get_event_by_timestamp::v1::Request,
+) -> Result<get_event_by_timestamp::v1::Response, ApiError> {
+    let sought = Sought { time: request.ts, direction: request.dir };
+    let found = by_time::for_user(homeserver, &request.room_id, &session.user_id, sought).await?;
+    Ok(get_event_by_timestamp::v1::Response::new(found.event_id, found.time))
 }
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/aliases` (client-server API, "Room aliases")

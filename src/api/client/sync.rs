@@ -44,8 +44,8 @@ pub async fn sync_events(
         Some(Filter::FilterId(id)) => filters::get(homeserver, &session.user_id, &id).await?,
         Some(_) => return Err(ApiError::invalid_param("`filter` is neither a filter nor the id of one.")),
     };
-    if filter.event_format != EventFormat::Client {
-        return Err(ApiError::invalid_param("Events are given in the client format only."));
+    if !matches!(filter.event_format, EventFormat::Client | EventFormat::Federation) {
+        return Err(ApiError::invalid_param("Events are given in the format \"client\" or \"federation\"."));
     }
     let asked = Asked {
         since: request.since.as_deref().map(str::parse).transpose()?,

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedServerName,
     api::federation::event::{
-        get_event::v1 as event_v1, get_missing_events::v1 as missing_v1, get_room_state::v1 as state_v1,
-        get_room_state_ids::v1 as state_ids_v1,
+        get_event::v1 as event_v1, get_event_by_timestamp::v1 as by_timestamp_v1, get_missing_events::v1 as missing_v1,
+        get_room_state::v1 as state_v1, get_room_state_ids::v1 as state_ids_v1,
     },
 };
 
@@ -13,6 +13,7 @@ use crate::{
     api::ApiError,
     homeserver::{
         Homeserver,
+        by_time::{self, Sought},
         rooms::history::{self, Between},
     },
 };
@@ -25,6 +26,17 @@ pub async fn get_event(
 ) -> Result<event_v1::Response, ApiError> {
     let pdu = history::event_for(homeserver, &request.event_id, &origin).await?;
     Ok(event_v1::Response::new(homeserver.server_name().to_owned(), now(homeserver), pdu.raw()))
+}
+
+/// `GET /_matrix/federation/v1/timestamp_to_event/{roomId}` (server-server API, "Retrieving events")
+pub async fn get_event_by_timestamp(
+    homeserver: &Rc<Homeserver>,
+    origin: OwnedServerName,
+    request: by_timestamp_v1::Request,
+) -> Result<by_timestamp_v1::Response, ApiError> {
+    let sought = Sought { time: request.ts, direction: request.dir };
+    let found = by_time::for_server(homeserver, &request.room_id, &origin, sought).await?;
+    Ok(by_timestamp_v1::Response::new(found.event_id, found.time))
 }
 
 /// `GET /_matrix/federation/v1/state_ids/{roomId}` (server-server API, "Retrieving events")

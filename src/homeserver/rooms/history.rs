@@ -182,15 +182,27 @@ async fn shown_all(
     Ok(pdus)
 }
 
-/// The event as `origin` may see it. State is never hidden: servers need it to take part.
 async fn shown(
     server: &Homeserver,
     room: &Room,
     event: &StoredEvent,
     origin: &ServerName,
 ) -> Result<Rc<Pdu>, HistoryError> {
+    match is_shown(server, room, event, origin).await? {
+        true => Ok(event.pdu.clone()),
+        false => Ok(Rc::new(event.pdu.redacted(&room.rules))),
+    }
+}
+
+/// Whether `origin` may see the whole event. State is never hidden: servers need it to take part.
+pub async fn is_shown(
+    server: &Homeserver,
+    room: &Room,
+    event: &StoredEvent,
+    origin: &ServerName,
+) -> Result<bool, StoreError> {
     let Some(state) = event.header.state_before.filter(|_| event.pdu.state_key.is_none()) else {
-        return Ok(event.pdu.clone());
+        return Ok(true);
     };
     let state = server.rooms.states.load(state).await?;
     let view = Viewpoint {
@@ -198,11 +210,7 @@ async fn shown(
         membership: membership_of_server(server, &state, origin).await?,
         joined_since: room.has_joined_server(origin),
     };
-    if server_may_see(&event.pdu, origin, &view) {
-        Ok(event.pdu.clone())
-    } else {
-        Ok(Rc::new(event.pdu.redacted(&room.rules)))
-    }
+    Ok(server_may_see(&event.pdu, origin, &view))
 }
 
 /// What a state says about who may see what happens in it.

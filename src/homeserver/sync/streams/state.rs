@@ -180,7 +180,7 @@ async fn write(look: &Look<'_>, room: &Room, changes: Changes) -> Result<StateEv
     let ids: Vec<_> = changes.into_values().collect();
     let events = look.server.rooms.events.get_many(&ids).await?;
     let events: Vec<_> = events.into_iter().flatten().filter(|event| allows_event(filter, &event.pdu)).collect();
-    let events = format_state(look.server, look.session, Style::SYNC_STATE, &events).await?;
+    let events = format_state(look.server, look.session, look.style(Style::SYNC_STATE), &events).await?;
     Ok(StateEvents::with_events(events))
 }
 

@@ -83,7 +83,7 @@ pub async fn write(look: &Look<'_>, recent: &Recent) -> Result<Timeline, StoreEr
     if !recent.events.is_empty() || recent.limited {
         timeline.limited = recent.limited;
         timeline.prev_batch = Some(recent.prev_batch.to_string());
-        let (server, session, style) = (look.server, look.session, Style::SYNC_TIMELINE);
+        let (server, session, style) = (look.server, look.session, look.style(Style::SYNC_TIMELINE));
         timeline.events = match recent.limited {
             true => format_with_relations(server, session, style, &recent.events).await?,
             // Whatever relates to these events is among them or comes after them.
