@@ -4,6 +4,7 @@ pub mod event_fields;
 pub mod event_filter;
 pub mod identity;
 pub mod outbox;
+pub mod push_rules;
 pub mod room;
 pub mod room_version;
 pub mod sync_token;

@@ -107,6 +107,25 @@ pub async fn format_state<T>(
     format(server, session, style, &events, &Bundles::new()).await
 }
 
+/// An event as push rules see it: what clients get of it, without what depends on who and when.
+pub fn plain(pdu: &Pdu) -> serde_json::Value {
+    let mut event = serde_json::json!({
+        "content": &pdu.content,
+        "event_id": pdu.event_id,
+        "origin_server_ts": pdu.origin_server_ts,
+        "room_id": pdu.room_id,
+        "sender": pdu.sender,
+        "type": pdu.kind,
+    });
+    if let Some(state_key) = &pdu.state_key {
+        event["state_key"] = state_key.as_str().into();
+    }
+    if let Some(redacts) = &pdu.redacts {
+        event["redacts"] = redacts.as_str().into();
+    }
+    event
+}
+
 async fn format<T>(
     server: &Homeserver,
     session: &Session,

@@ -3,7 +3,10 @@ use std::rc::Rc;
 
 use ruma::{
     UserId,
-    push::{Action, InsertPushRuleError, NewPushRule, RemovePushRuleError, RuleKind, RuleNotFoundError, Ruleset},
+    push::{
+        Action, InsertPushRuleError, NewPushRule, PushCondition, RemovePushRuleError, RuleKind, RuleNotFoundError,
+        Ruleset,
+    },
 };
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -22,6 +25,9 @@ const TYPE: &str = "m.push_rules";
 /// The most bytes the id of a rule may have.
 pub const RULE_ID_MAX_BYTES: usize = 255;
 
+/// The most bytes a pattern may have: each is held against the text of each event.
+pub const PATTERN_MAX_BYTES: usize = 512;
+
 /// The most rules a user may have, predefined ones included: each event of each room is held against them all.
 pub const PUSH_RULES_MAX: usize = 500;
 
@@ -35,6 +41,8 @@ pub enum PushRuleError {
     Insert(#[from] InsertPushRuleError),
     #[error("a rule id is longer than {RULE_ID_MAX_BYTES} bytes")]
     RuleIdTooLong,
+    #[error("a pattern is longer than {PATTERN_MAX_BYTES} bytes")]
+    PatternTooLong,
     #[error("there are {PUSH_RULES_MAX} push rules already")]
     TooMany,
     #[error(transparent)]
@@ -69,11 +77,82 @@ pub async fn put(
     if rule.rule_id().len() > RULE_ID_MAX_BYTES {
         return Err(PushRuleError::RuleIdTooLong);
     }
+    if patterns(&rule).any(|pattern| pattern.len() > PATTERN_MAX_BYTES) {
+        return Err(PushRuleError::PatternTooLong);
+    }
     change(homeserver, user_id, |rules| {
-        rules.insert(rule, after, before)?;
+        if [after, before].into_iter().flatten().any(|id| id.starts_with('.')) {
+            return Err(InsertPushRuleError::RelativeToServerDefaultRule.into());
+        }
+        let (kind, rule_id) = (rule.kind(), rule.rule_id().to_owned());
+        // Without a neighbour: ruma puts an existing rule one too far down, or beyond the end.
+        rules.insert(rule, None, None)?;
+        move_to(rules, kind, &rule_id, after, before)?;
         if rules.iter().count() > PUSH_RULES_MAX { Err(PushRuleError::TooMany) } else { Ok(()) }
     })
     .await
+}
+
+fn patterns(rule: &NewPushRule) -> impl Iterator<Item = &str> {
+    let (pattern, conditions) = match rule {
+        NewPushRule::Content(rule) => (Some(rule.pattern.as_str()), &[][..]),
+        NewPushRule::Override(rule) | NewPushRule::Underride(rule) => (None, rule.conditions.as_slice()),
+        _ => (None, &[][..]),
+    };
+    pattern.into_iter().chain(conditions.iter().filter_map(pattern_of))
+}
+
+fn pattern_of(condition: &PushCondition) -> Option<&str> {
+    match condition {
+        PushCondition::EventMatch(data) => Some(&data.pattern),
+        _ => None,
+    }
+}
+
+/// Puts a rule next to others of its kind: right after one, right before one, or both.
+fn move_to(
+    rules: &mut Ruleset,
+    kind: RuleKind,
+    rule_id: &str,
+    after: Option<&str>,
+    before: Option<&str>,
+) -> Result<(), InsertPushRuleError> {
+    if after.is_none() && before.is_none() {
+        return Ok(());
+    }
+    macro_rules! move_in {
+        ($rules:expr) => {{
+            let place = |id: &str| $rules.get_index_of(id).ok_or(InsertPushRuleError::UnknownRuleId);
+            let from = place(rule_id)?;
+            let to = new_place(from, after.map(place).transpose()?, before.map(place).transpose()?)?;
+            $rules.move_index(from, to);
+        }};
+    }
+    match kind {
+        RuleKind::Override => move_in!(rules.override_),
+        RuleKind::Content => move_in!(rules.content),
+        RuleKind::Room => move_in!(rules.room),
+        RuleKind::Sender => move_in!(rules.sender),
+        RuleKind::Underride => move_in!(rules.underride),
+        _ => return Err(InsertPushRuleError::InvalidRuleId),
+    }
+    Ok(())
+}
+
+/// Where what is at `from` goes, so that it comes after one and before another as they are now.
+fn new_place(from: usize, after: Option<usize>, before: Option<usize>) -> Result<usize, InsertPushRuleError> {
+    if [after, before].contains(&Some(from)) {
+        // It has no place next to itself.
+        return Err(InsertPushRuleError::UnknownRuleId);
+    }
+    if let (Some(after), Some(before)) = (after, before)
+        && before < after
+    {
+        return Err(InsertPushRuleError::BeforeHigherThanAfter);
+    }
+    let slot = before.or(after.map(|after| after + 1)).unwrap_or(from);
+    // Taking it out first moves up what was below it.
+    Ok(if from < slot { slot - 1 } else { slot })
 }
 
 pub async fn delete(

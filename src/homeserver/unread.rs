@@ -9,28 +9,30 @@ use std::{
 
 use lru::LruCache;
 use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UInt, UserId,
+    OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
     events::{
-        AnySyncTimelineEvent, StateEventType,
+        StateEventType,
         room::{
             member::MembershipState,
             power_levels::{RoomPowerLevels, RoomPowerLevelsEventContent, RoomPowerLevelsSource},
         },
     },
-    push::{Action, PushConditionPowerLevelsCtx, PushConditionRoomCtx},
-    serde::Raw,
+    push::Action,
     state_res::events::RoomCreateEvent,
 };
 use serde::Deserialize;
 
 use super::{
-    Homeserver,
+    Homeserver, client_event,
     events::StoredEvent,
     rooms::append::{Append, AppendError},
     user_rows,
 };
 use crate::{
-    domain::event::{Pdu, SharedPdu},
+    domain::{
+        event::{Pdu, SharedPdu},
+        push_rules::{self, Event, Listener, SenderPower},
+    },
     ports::{Batch, StoreError},
     storage::tables::{NotificationRow, Notifications},
 };
@@ -170,28 +172,27 @@ pub async fn record(append: &mut Append<'_>, event: &Rc<StoredEvent>, order: i64
         read(append, target, order, Scope::Room).await?;
     }
     let joined = |membership: &MembershipState| *membership == MembershipState::Join;
-    let listeners: Vec<(OwnedUserId, String)> = append
+    let listeners: Vec<(OwnedUserId, Option<String>)> = append
         .live
         .members
         .iter()
         .filter(|(user, member)| user.server_name() == own && **user != pdu.sender && joined(&member.membership))
-        .map(|(user, member)| (user.clone(), member.displayname.clone().unwrap_or_default()))
+        .map(|(user, member)| (user.clone(), member.displayname.clone()))
         .collect();
     if listeners.is_empty() {
         return Ok(());
     }
-    let member_count = append.live.members.values().filter(|member| joined(&member.membership)).count();
-    let power_levels = power_levels(append).await?;
-    let raw: Raw<AnySyncTimelineEvent> = Raw::from_json(pdu.raw());
+    let members = append.live.members.values().filter(|member| joined(&member.membership)).count();
+    let sender = sender_power(append, &pdu.sender).await?;
+    let seen = Event::new(client_event::plain(pdu));
     for (user, displayname) in listeners {
         let digest = user_rows::digest(append.server, &user).await?;
         if pdu.state_key.is_none() && digest.ignored.contains(&pdu.sender) {
             continue;
         }
-        let count = UInt::try_from(member_count).unwrap_or(UInt::MAX);
-        let mut context = PushConditionRoomCtx::new(append.room.id.clone(), count, user.clone(), displayname);
-        context.power_levels.clone_from(&power_levels);
-        let actions = digest.push_rules.get_actions(&raw, &context).await;
+        let displayname = displayname.as_deref();
+        let listener = Listener { user: &user, displayname, members: members as u64, sender: sender.as_ref() };
+        let actions = push_rules::actions(&digest.push_rules, &seen, &listener);
         if actions.iter().any(Action::should_notify) {
             add(append, user, pdu, order, actions.iter().any(Action::is_highlight)).await?;
         }
@@ -275,8 +276,8 @@ async fn load(server: &Homeserver, user: &UserId, room_id: &RoomId) -> Result<Rc
     unreachable!("the last attempt returns")
 }
 
-/// What the room's power levels say about who may notify it; `None` if they cannot be read.
-async fn power_levels(append: &Append<'_>) -> Result<Option<PushConditionPowerLevelsCtx>, StoreError> {
+/// The power of `sender` in the room and what notifying it takes; `None` if its power levels cannot be read.
+async fn sender_power(append: &Append<'_>, sender: &UserId) -> Result<Option<SenderPower>, StoreError> {
     let at = |kind: StateEventType| append.live.state.get(&kind, "").cloned();
     let Some(create) = at(StateEventType::RoomCreate) else { return Ok(None) };
     let Some(create) = append.event(&create).await? else { return Ok(None) };
@@ -286,14 +287,32 @@ async fn power_levels(append: &Append<'_>) -> Result<Option<PushConditionPowerLe
     };
     let rules = &append.room.rules.authorization;
     let Ok(creators) = RoomCreateEvent::new(SharedPdu(create.pdu.clone())).creators(rules) else { return Ok(None) };
+    let mut notifications = BTreeMap::new();
     let source = match levels {
         None => RoomPowerLevelsSource::None,
         Some(levels) => match serde_json::from_str::<RoomPowerLevelsEventContent>(levels.pdu.content.get()) {
-            Ok(content) => RoomPowerLevelsSource::Original(content),
+            Ok(content) => {
+                notifications = notification_levels(&levels.pdu);
+                notifications.insert("room".to_owned(), content.notifications.room.into());
+                RoomPowerLevelsSource::Original(content)
+            }
             Err(_) => return Ok(None),
         },
     };
-    Ok(Some(RoomPowerLevels::new(source, rules, creators).into()))
+    let level = RoomPowerLevels::new(source, rules, creators).for_user(sender);
+    Ok(Some(SenderPower { level, notifications }))
+}
+
+/// Every level that the content names and that is a number: ruma's type has that of `room` alone.
+fn notification_levels(power_levels: &Pdu) -> BTreeMap<String, i64> {
+    #[derive(Deserialize)]
+    struct Content {
+        #[serde(default)]
+        notifications: BTreeMap<String, serde_json::Value>,
+    }
+    let content = serde_json::from_str::<Content>(power_levels.content.get());
+    let levels = content.map(|content| content.notifications).unwrap_or_default();
+    levels.into_iter().filter_map(|(key, level)| Some((key, level.as_i64()?))).collect()
 }
 
 /// The root of the thread an event belongs to (client-server API, "Threading").

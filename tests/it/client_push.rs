@@ -80,6 +80,37 @@ fn rules_go_where_they_are_told() {
 }
 
 #[test]
+fn a_rule_that_is_there_moves_to_where_it_is_told() {
+    let server = TestServer::new();
+    let alice = server.register("alice");
+    let body = json!({ "pattern": "x", "actions": [] });
+    for rule in ["a", "b", "c"] {
+        put(&server, &alice, &format!("content/{rule}"), body.clone()).ok();
+    }
+    for (request, order) in [
+        ("c?after=a", ["b", "a", "c"]),
+        ("b?after=a", ["a", "b", "c"]),
+        ("a?before=c", ["b", "a", "c"]),
+        ("c?before=b", ["c", "b", "a"]),
+        ("a?after=c&before=b", ["c", "a", "b"]),
+        ("a", ["c", "a", "b"]),
+    ] {
+        put(&server, &alice, &format!("content/{request}"), body.clone()).ok();
+        assert_eq!(ids(&server, &alice, "content"), order, "{request}");
+    }
+    for request in ["a?after=a", "a?before=a", "c?after=b&before=a"] {
+        put(&server, &alice, &format!("content/{request}"), body.clone()).is_error(400, "M_INVALID_PARAM");
+    }
+    assert_eq!(ids(&server, &alice, "content"), ["c", "a", "b"]);
+    let conditional = json!({ "conditions": [], "actions": [] });
+    for request in ["override/x", "override/y?before=x", "override/x?before=y", "underride/z"] {
+        put(&server, &alice, request, conditional.clone()).ok();
+    }
+    assert_eq!(ids(&server, &alice, "override")[..4], [".m.rule.master", "x", "y", ".m.rule.suppress_notices"]);
+    assert_eq!(ids(&server, &alice, "underride")[..2], ["z", ".m.rule.call"]);
+}
+
+#[test]
 fn what_is_not_there_is_not_found() {
     let server = TestServer::new();
     let alice = server.register("alice");
@@ -108,6 +139,11 @@ fn malformed_rules_are_refused() {
     put(&server, &alice, "content/.m.mine", body.clone()).is_error(400, "M_INVALID_PARAM");
     put(&server, &alice, "content/a%5Cb", body.clone()).is_error(400, "M_INVALID_PARAM");
     put(&server, &alice, &format!("content/{}", "x".repeat(256)), body).is_error(400, "M_INVALID_PARAM");
+    let long = "?".repeat(513);
+    put(&server, &alice, "content/long", json!({ "pattern": long, "actions": [] })).is_error(400, "M_INVALID_PARAM");
+    let conditions = json!([{ "kind": "event_match", "key": "content.body", "pattern": long }]);
+    let body = json!({ "conditions": conditions, "actions": [] });
+    put(&server, &alice, "override/long", body).is_error(400, "M_INVALID_PARAM");
     server.delete(&path("override/.m.rule.master"), &alice.token).is_error(400, "M_INVALID_PARAM");
     let master = path("override/.m.rule.master/enabled");
     server.put(&master, &alice.token, json!({ "enabled": "no" })).is_error(400, "M_BAD_JSON");

@@ -37,9 +37,10 @@ impl From<PushRuleError> for ApiError {
         let message = error.to_string();
         match error {
             PushRuleError::NotFound => Self::not_found(message),
-            PushRuleError::Predefined | PushRuleError::Insert(_) | PushRuleError::RuleIdTooLong => {
-                Self::invalid_param(message)
-            }
+            PushRuleError::Predefined
+            | PushRuleError::Insert(_)
+            | PushRuleError::RuleIdTooLong
+            | PushRuleError::PatternTooLong => Self::invalid_param(message),
             PushRuleError::TooMany => Self::too_large(message),
             PushRuleError::AccountData(error) => error.into(),
         }
