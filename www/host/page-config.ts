@@ -48,6 +48,7 @@ export function parseConfig(json: unknown): PageConfig | undefined {
     iceServers: Array.isArray(given.iceServers) ? given.iceServers.filter(isIceServer) : [],
     serverNameSuffix: /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(suffix) ? suffix : "alt",
     publicUrl: text(given.publicUrl, globalThis.location?.origin ?? ""),
+    exposedTabs: typeof given.exposedTabs === "string" && given.exposedTabs ? given.exposedTabs : undefined,
     build: typeof given.build === "string" ? given.build : undefined,
   };
 }

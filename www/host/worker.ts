@@ -1,12 +1,13 @@
 // The host worker, one in every tab: leads or follows in its profile, and answers its page's requests either way.
 import initialize, { Host } from "warren-browser";
 import { openBroadcast } from "./channel.ts";
+import { ExposedTab } from "./exposed-tab.ts";
 import { LinkClient } from "./link-client.ts";
 import { LinkServer } from "./link-server.ts";
 import { LocalHomeserver } from "./local-homeserver.ts";
 import { PendingRequests } from "./pending-requests.ts";
 import { Tenure } from "./tenure.ts";
-import type { Build, HostRole, Hosting, PageToWorker, WireRequest, WorkerToPage } from "../protocol/messages.ts";
+import type { Build, HostRole, Hosting, PageToWorker, WireAnswer, WireRequest, WorkerToPage } from "../protocol/messages.ts";
 
 /** A request waits this long for some tab to host. */
 const LEADER_WAIT_MAX_MS = 20_000;
@@ -16,6 +17,7 @@ const HAND_OVER_MAX_MS = 1_500;
 const SERVICE_WORKER_PING_MS = 8_000;
 
 declare const self: {
+  readonly location: Location;
   postMessage(message: WorkerToPage, transfer?: Transferable[]): void;
   addEventListener(type: "message", listener: (event: MessageEvent<PageToWorker>) => void): void;
   addEventListener(type: "error", listener: (event: ErrorEvent) => void): void;
@@ -32,6 +34,7 @@ class HostWorker {
   #homeserver?: LocalHomeserver;
   #server?: LinkServer;
   #link?: LinkClient;
+  #exposed?: ExposedTab;
   #pingedServiceWorkerMs = 0;
   #over = false;
 
@@ -77,14 +80,17 @@ class HostWorker {
 
   #lead(term: number): void {
     this.#dropLink();
-    const homeserver = new LocalHomeserver({
+    const homeserver: LocalHomeserver = new LocalHomeserver({
       profile: this.begin.profile,
       config: this.begin.config,
       rtc: this.begin.rtc,
       nowMs: Date.now,
       load: loadWasm,
       isAlive: (client) => this.#server?.isAlive(client) ?? Promise.resolve(false),
-      onHosting: (hosting) => this.#hosting(hosting),
+      onHosting: (hosting) => {
+        this.#hosting(hosting);
+        if (!this.#over) this.#expose(homeserver);
+      },
       onFenced: () => this.#superseded("another tab writes to the profile's storage"),
       onFault: (message) => this.#fault(message),
     });
@@ -107,10 +113,16 @@ class HostWorker {
   }
 
   async #serveOwnPage(homeserver: LocalHomeserver, request: WireRequest): Promise<void> {
-    const answer = await homeserver.serve(request);
-    // The page and this worker end together: nobody will ask for it again.
-    homeserver.acknowledge(request.id);
-    this.#pending.answered(answer);
+    this.#pending.answered(await serveOnce(homeserver, request));
+  }
+
+  /** Tools of this machine may ask, where the page's server says so. */
+  #expose(homeserver: LocalHomeserver): void {
+    const serverName = homeserver.hosting.status?.serverName;
+    if (this.#exposed || !this.begin.config.exposedTabs || !serverName) return;
+    const url = new URL("/tabs", self.location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    this.#exposed = new ExposedTab({ url: url.href, serverName, serve: (request) => serveOnce(homeserver, request) });
   }
 
   #follow(leader: string, term: number): void {
@@ -161,6 +173,7 @@ class HostWorker {
   #superseded(reason: string): void {
     if (this.#over) return;
     this.#over = true;
+    this.#exposed?.close();
     this.#server?.close();
     void this.#homeserver?.stop();
     this.#tenure.leave();
@@ -170,6 +183,7 @@ class HostWorker {
   #fault(message: string): void {
     if (this.#over) return;
     this.#over = true;
+    this.#exposed?.close();
     this.#server?.close();
     this.#tenure.leave();
     self.postMessage({ type: "panicked", message });
@@ -183,6 +197,7 @@ class HostWorker {
 
   async #end(): Promise<void> {
     this.#over = true;
+    this.#exposed?.close();
     const patience = new Promise((resolve) => setTimeout(resolve, HAND_OVER_MAX_MS));
     await Promise.race([this.#homeserver?.stop(), patience]);
     this.#server?.close();
@@ -200,6 +215,13 @@ class HostWorker {
       self.postMessage({ type: "keep-service-worker-awake" });
     }
   }
+}
+
+/** For askers that end together with this worker: nobody will ask for the same answer again. */
+async function serveOnce(homeserver: LocalHomeserver, request: WireRequest): Promise<WireAnswer> {
+  const answer = await homeserver.serve(request);
+  homeserver.acknowledge(request.id);
+  return answer;
 }
 
 async function loadWasm() {

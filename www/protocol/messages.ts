@@ -110,6 +110,8 @@ export interface PageConfig {
   serverNameSuffix: string;
   /** Where others reach this page; links begin with it. */
   publicUrl: string;
+  /** Where tools of this machine reach the homeserver of this tab, if it connects to `/tabs` (`--expose-tabs`). */
+  exposedTabs?: string;
   build?: string;
 }
 

@@ -1,6 +1,7 @@
 //! The native program `warren`: reads its flags, starts what they ask for, and turns every failure into one sentence.
 mod circuit_relay;
 mod disk_store;
+mod exposed_tabs;
 mod handed_over_sockets;
 mod http_listener;
 mod ice_servers;
@@ -9,6 +10,7 @@ mod options;
 mod page_config;
 mod public_url;
 mod relay_identity;
+mod request_body;
 mod routes;
 mod security_headers;
 mod serve;

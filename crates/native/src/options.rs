@@ -87,6 +87,14 @@ pub struct ServeOptions {
     #[arg(long, value_name = "FILE")]
     pub ice_servers: Option<PathBuf>,
 
+    /// Address and port of this machine where tools, such as bots and scripts, reach the homeservers of open tabs
+    /// [default: none]
+    ///
+    /// Requests to /<server name>/_matrix/... go to that tab, and without a name to the only one that is open. --listen
+    /// must be on this machine alone, too: tabs are never exposed to others.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_loopback)]
+    pub expose_tabs: Option<SocketAddr>,
+
     /// How long one relayed connection may last
     #[arg(long, value_name = "SECONDS", default_value_t = CIRCUIT_SECONDS_DEFAULT,
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -149,6 +157,15 @@ fn parse_stun(text: &str) -> Result<Stun, String> {
     }
 }
 
+fn parse_loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "not an address with a port".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("other machines could reach it: take 127.0.0.1".to_owned())
+    }
+}
+
 fn parse_name_suffix(text: &str) -> Result<String, String> {
     let label_is_valid = |label: &str| {
         (1..=63).contains(&label.len())
@@ -191,6 +208,14 @@ mod tests {
         assert_eq!(parse_stun("[::1]:3478"), Ok(Stun::At("[::1]:3478".parse().unwrap())));
         for bad in ["", "on", "3478", "localhost:3478", "1.2.3.4"] {
             assert!(parse_stun(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn tabs_are_exposed_to_this_machine_only() {
+        assert_eq!(parse_loopback("[::1]:0"), Ok("[::1]:0".parse().unwrap()));
+        for bad in ["0.0.0.0:8009", "192.168.1.5:8009", "[::]:8009", "8009", "localhost:8009", ""] {
+            assert!(parse_loopback(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -1,4 +1,6 @@
 //! `/config.json`: what the page must know of the place it came from.
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use serde::Serialize;
@@ -14,6 +16,7 @@ pub struct PageConfig {
     ice_servers: Vec<IceServer>,
     name_suffix: String,
     public_url: String,
+    exposed_tabs: Option<SocketAddr>,
 }
 
 #[derive(Serialize)]
@@ -24,13 +27,21 @@ struct Wire<'a> {
     ice_servers: &'a [IceServer],
     server_name_suffix: &'a str,
     public_url: &'a str,
+    /// Where tools of this machine reach the homeservers of tabs that connect to `/tabs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exposed_tabs: Option<String>,
     build: &'a str,
 }
 
 impl PageConfig {
     pub fn new(public_url: &PublicUrl, relay: PeerId, ice_servers: Vec<IceServer>, name_suffix: String) -> Self {
         let relays = vec![public_url.multiaddr().with(Protocol::P2p(relay))];
-        Self { relays, ice_servers, name_suffix, public_url: public_url.to_string() }
+        Self { relays, ice_servers, name_suffix, public_url: public_url.to_string(), exposed_tabs: None }
+    }
+
+    /// Pages connect their tabs, which tools find at `address`.
+    pub fn exposing_tabs(self, address: Option<SocketAddr>) -> Self {
+        Self { exposed_tabs: address, ..self }
     }
 
     /// `build` names the build of the page that is served now.
@@ -41,6 +52,7 @@ impl PageConfig {
             ice_servers: &self.ice_servers,
             server_name_suffix: &self.name_suffix,
             public_url: &self.public_url,
+            exposed_tabs: self.exposed_tabs.map(|address| format!("http://{address}")),
             build,
         };
         serde_json::to_vec(&wire).expect("strings and numbers are JSON").into()

@@ -8,6 +8,7 @@ use hyper::body::{Body, Incoming};
 
 use crate::{
     circuit_relay::{RelayCounts, RelayDoor},
+    exposed_tabs::{self, ExposedTabs, TABS_PATH},
     page_config::PageConfig,
     security_headers::SecurityHeaders,
     static_site::{self, CACHE_CHECKED, StaticSite},
@@ -32,6 +33,8 @@ pub struct Routes {
     pub security: SecurityHeaders,
     pub relay: Arc<RelayDoor<RelaySocket>>,
     pub relay_peer_id: String,
+    /// With `--expose-tabs`, where tabs connect.
+    pub exposed_tabs: Option<Arc<ExposedTabs>>,
 }
 
 impl Routes {
@@ -39,10 +42,10 @@ impl Routes {
     pub async fn answer(&self, request: Request<Incoming>, remote: SocketAddr) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let (method, path) = (request.method().clone(), loggable(request.uri().path()));
-        let mut response = if websocket_upgrade::is_wanted(&request) {
-            websocket_upgrade::accept(request, remote, &self.relay)
-        } else {
-            self.resource(&request).await
+        let mut response = match &self.exposed_tabs {
+            Some(tabs) if path == TABS_PATH && websocket_upgrade::is_wanted(&request) => expose(request, remote, tabs),
+            _ if websocket_upgrade::is_for_relay(&request) => websocket_upgrade::accept(request, remote, &self.relay),
+            _ => self.resource(&request).await,
         };
         self.security.apply(response.headers_mut());
         let (status, bytes) = (response.status().as_u16(), response.body().size_hint().exact());
@@ -87,6 +90,14 @@ impl Routes {
         });
         health.to_string().into()
     }
+}
+
+fn expose(request: Request<Incoming>, remote: SocketAddr, tabs: &Arc<ExposedTabs>) -> Response<Full<Bytes>> {
+    if !exposed_tabs::is_from_own_page(request.headers()) {
+        return text(StatusCode::FORBIDDEN, "Only pages from here are exposed here.\n");
+    }
+    let tabs = tabs.clone();
+    websocket_upgrade::switch(request, remote, async move |upgraded| tabs.carry(upgraded).await)
 }
 
 /// The answer of a request whose handling panicked.

@@ -10,6 +10,7 @@ use tokio::net::UdpSocket;
 
 use crate::{
     circuit_relay::{self, RelaySettings},
+    exposed_tabs::ExposedTabs,
     handed_over_sockets::websocket_multiaddr,
     http_listener::{self, Answering, ListenError},
     ice_servers::{self, IceServer, IceServersError},
@@ -39,16 +40,27 @@ pub enum ServeError {
     Listen(#[from] ListenError),
     #[error("cannot answer STUN on UDP {address}: {source}; choose another place or \"off\" with --stun")]
     Stun { address: SocketAddr, source: io::Error },
+    #[error(
+        "--expose-tabs is for this machine alone, and {0} can be reached from others: leave it out, or --listen on 127.0.0.1"
+    )]
+    Exposed(SocketAddr),
     #[error("cannot wait for the signals that stop this program: {0}")]
     Signals(io::Error),
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
 }
 
+/// A tool may think for a while between two requests; whoever puts a proxy before this keeps connections so long.
+const TOOL_IDLE_MAX: Duration = Duration::from_secs(90);
+
 /// Serves until SIGTERM or SIGINT; every error is one of the start.
 pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let site = StaticSite::open(options.site_dir())?;
     let (listener, address) = http_listener::listen(options.listen, "--listen").await?;
+    let exposed_tabs = match options.expose_tabs {
+        Some(at) => Some(expose_tabs(at, address).await?),
+        None => None,
+    };
     let keypair = relay_identity::load_or_create(&options.data_dir())?;
     let peer_id = keypair.public().to_peer_id();
     if options.public_url.is_none() && !address.ip().is_loopback() {
@@ -72,10 +84,12 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     tracing::info!(%address, %peer_id, site = %site.dir().display(), "listening");
     let routes = Arc::new(Routes {
         site,
-        config: PageConfig::new(&public_url, peer_id, ice_servers, options.name_suffix),
+        config: PageConfig::new(&public_url, peer_id, ice_servers, options.name_suffix)
+            .exposing_tabs(exposed_tabs.as_ref().map(|(_, address)| *address)),
         security: SecurityHeaders::new(&public_url),
         relay,
         relay_peer_id: peer_id.to_string(),
+        exposed_tabs: exposed_tabs.map(|(tabs, _)| tabs),
     });
     let stop = stop_signal().map_err(ServeError::Signals)?;
     announce(&public_url).map_err(ServeError::Output)?;
@@ -88,6 +102,28 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     http_listener::serve(listener, start, stop).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Tools are answered from now on. `page` is where tabs will connect.
+async fn expose_tabs(at: SocketAddr, page: SocketAddr) -> Result<(Arc<ExposedTabs>, SocketAddr), ServeError> {
+    if !page.ip().is_loopback() {
+        return Err(ServeError::Exposed(page));
+    }
+    let (listener, address) = http_listener::listen(at, "--expose-tabs").await?;
+    tracing::info!(%address, "tools reach tabs here");
+    let tabs = Arc::new(ExposedTabs::default());
+    let answering = {
+        let tabs = tabs.clone();
+        let answer = move |request, remote| {
+            let tabs = tabs.clone();
+            async move { tabs.answer(request, remote).await }
+        };
+        Answering { answer, broken: routes::broken, idle_max: TOOL_IDLE_MAX }
+    };
+    let start =
+        move |connection: http_listener::Connection| drop(tokio::spawn(connection.speak_http(answering.clone())));
+    tokio::spawn(http_listener::serve(listener, start, std::future::pending()));
+    Ok((tabs, address))
 }
 
 /// The port on which STUN is answered from now on. Only a place that was asked for must be free.

@@ -1,4 +1,5 @@
-//! The WebSocket handshake (RFC 6455, section 4.2) on a connection of the HTTP listener, and the hand-over to the relay.
+//! The WebSocket handshake (RFC 6455, section 4.2) on a connection of the HTTP listener, and the hand-over to whom it is
+//! for: the relay, mostly.
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
@@ -9,7 +10,6 @@ use hyper::{
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::TokioIo;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::{circuit_relay::RelayDoor, handed_over_sockets::Arrival, websocket_bytes::WebSocketBytes};
@@ -17,37 +17,59 @@ use crate::{circuit_relay::RelayDoor, handed_over_sockets::Arrival, websocket_by
 /// What the relay gets: the bytes of an upgraded connection.
 pub type RelaySocket = WebSocketBytes<TokioIo<Upgraded>>;
 
-/// A multiaddr that ends in `/ws` means the path `/`.
-const PATHS: [&str; 2] = ["/", "/p2p"];
+/// Where the relay is. A multiaddr that ends in `/ws` means the path `/`.
+const RELAY_PATHS: [&str; 2] = ["/", "/p2p"];
 
 /// A client told that the relay is full should come back after this many seconds.
 const RETRY_AFTER_SECONDS: u64 = 5;
 
 /// Whether this request asks for a WebSocket where the relay offers one.
+pub fn is_for_relay<B>(request: &Request<B>) -> bool {
+    RELAY_PATHS.contains(&request.uri().path()) && is_wanted(request)
+}
+
+/// Whether this request asks for a WebSocket.
 pub fn is_wanted<B>(request: &Request<B>) -> bool {
-    PATHS.contains(&request.uri().path())
-        && has_token(request.headers(), header::CONNECTION, "upgrade")
+    has_token(request.headers(), header::CONNECTION, "upgrade")
         && has_token(request.headers(), header::UPGRADE, "websocket")
 }
 
-/// Answers the handshake; once the answer is sent the socket belongs to the relay.
+/// Answers the handshake as [`switch`] does; once the answer is sent the socket belongs to the relay.
 ///
-/// 400 for a handshake that is none, 426 for another version than 13, 503 while the relay has no place left.
+/// 503 while the relay has no place left.
 pub fn accept(
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     remote: SocketAddr,
     relay: &Arc<RelayDoor<RelaySocket>>,
 ) -> Response<Full<Bytes>> {
-    let accept_key = match check(&request) {
-        Ok(accept_key) => accept_key,
-        Err(refusal) => return refusal.into_response(),
-    };
     let Some(place) = relay.place() else {
         let mut refusal = refuse(StatusCode::SERVICE_UNAVAILABLE, "The relay has no place left. Try again later.\n");
         refusal.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         return refusal;
     };
-    tokio::spawn(hand_over(hyper::upgrade::on(&mut request), remote, relay.clone(), place));
+    let relay = relay.clone();
+    switch(request, remote, async move |upgraded| {
+        let bytes = WebSocketBytes::new(TokioIo::new(upgraded), place).await;
+        relay.enter(Arrival { bytes, remote }).await;
+    })
+}
+
+/// Answers the handshake; once the answer is sent `then` gets the connection.
+///
+/// 400 for a handshake that is none, 426 for another version than 13.
+pub fn switch<F>(
+    mut request: Request<Incoming>,
+    remote: SocketAddr,
+    then: impl FnOnce(Upgraded) -> F + Send + 'static,
+) -> Response<Full<Bytes>>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let accept_key = match check(&request) {
+        Ok(accept_key) => accept_key,
+        Err(refusal) => return refusal.into_response(),
+    };
+    tokio::spawn(hand_over(hyper::upgrade::on(&mut request), remote, then));
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -91,17 +113,9 @@ fn check<B>(request: &Request<B>) -> Result<HeaderValue, Refusal> {
         .map_err(|_| Refusal::Malformed("Sec-WebSocket-Key is malformed.\n"))
 }
 
-async fn hand_over(
-    upgrade: OnUpgrade,
-    remote: SocketAddr,
-    relay: Arc<RelayDoor<RelaySocket>>,
-    place: OwnedSemaphorePermit,
-) {
+async fn hand_over<F: Future<Output = ()>>(upgrade: OnUpgrade, remote: SocketAddr, then: impl FnOnce(Upgraded) -> F) {
     match upgrade.await {
-        Ok(upgraded) => {
-            let bytes = WebSocketBytes::new(TokioIo::new(upgraded), place).await;
-            relay.enter(Arrival { bytes, remote }).await;
-        }
+        Ok(upgraded) => then(upgraded).await,
         Err(error) => tracing::debug!(%error, %remote, "a WebSocket was asked for and then abandoned"),
     }
 }
@@ -133,12 +147,12 @@ mod tests {
 
     #[test]
     fn handshakes_are_recognised_as_browsers_send_them() {
-        assert!(is_wanted(&handshake(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")])));
+        assert!(is_for_relay(&handshake(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")])));
         assert!(!is_wanted(&handshake(&[("connection", "keep-alive"), ("upgrade", "websocket")])));
         assert!(!is_wanted(&handshake(&[("connection", "upgrade"), ("upgrade", "h2c")])));
         let mut elsewhere = handshake(&[("connection", "upgrade"), ("upgrade", "websocket")]);
         *elsewhere.uri_mut() = "/other".parse().unwrap();
-        assert!(!is_wanted(&elsewhere));
+        assert!(is_wanted(&elsewhere) && !is_for_relay(&elsewhere));
     }
 
     #[test]

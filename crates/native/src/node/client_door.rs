@@ -1,14 +1,13 @@
 //! HTTP requests of clients: read within limits, answered by the homeserver, every answer readable by any page.
-use std::{rc::Rc, time::Duration};
+use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::Full;
 use hyper::body::Incoming;
-use ruma::api::error::ErrorKind;
 use tokio::time::Instant;
 use warren::{
-    api::{self, ApiError, CLIENT_BODY_MAX_BYTES, Origin},
+    api::{self, ApiError, Origin},
     homeserver::Homeserver,
 };
 
@@ -16,9 +15,7 @@ use super::{
     metrics::Metrics,
     shared_secret::{self, SharedSecret},
 };
-
-/// The next part of a body must come within this.
-const BODY_STALL_MAX: Duration = Duration::from_secs(30);
+use crate::request_body;
 
 pub struct ClientDoor {
     homeserver: Rc<Homeserver>,
@@ -38,7 +35,7 @@ impl ClientDoor {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let _in_flight = self.metrics.request_begins();
         let (parts, body) = request.into_parts();
-        let response = match read(body).await {
+        let response = match request_body::read(body).await {
             Ok(body) => self.respond(Request::from_parts(parts, body)).await,
             Err(error) => api::with_cors(error.into_response()),
         };
@@ -64,28 +61,4 @@ impl ClientDoor {
 /// The answer of a request whose handling panicked on the way to the homeserver or back.
 pub fn broken() -> Response<Full<Bytes>> {
     api::with_cors(ApiError::internal("the answer was lost to a panic").into_response()).map(Full::new)
-}
-
-/// The whole body, or so much of it that the homeserver sees that it is too large.
-async fn read(mut body: Incoming) -> Result<Bytes, ApiError> {
-    let mut whole = BytesMut::new();
-    while whole.len() <= CLIENT_BODY_MAX_BYTES {
-        let frame = tokio::time::timeout(BODY_STALL_MAX, body.frame()).await.map_err(|_| stalled())?;
-        match frame {
-            None => break,
-            Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data() {
-                    whole.extend_from_slice(&data);
-                }
-            }
-            Some(Err(error)) => {
-                return Err(ApiError::bad_json(format!("The request's body did not arrive: {error}.")));
-            }
-        }
-    }
-    Ok(whole.freeze())
-}
-
-fn stalled() -> ApiError {
-    ApiError::new(StatusCode::REQUEST_TIMEOUT, ErrorKind::Unknown, "The rest of the request's body did not come.")
 }
