@@ -35,7 +35,8 @@ pub fn prepare(options: NetworkOptions) -> (Network, Option<Neighbours>) {
     let base: BaseTransport = near
         .map_or_else(OptionalTransport::none, OptionalTransport::some)
         .or_transport(WebSocketTransport)
-        .upgrade(Version::V1)
+        // As circuits do (`p2p/network/behaviour.rs`).
+        .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(&keypair).expect("an ed25519 key signs noise's key"))
         .multiplex(yamux_config())
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))

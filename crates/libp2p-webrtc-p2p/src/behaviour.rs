@@ -184,10 +184,10 @@ impl Behaviour {
         self.last_attempt += 1;
         let number = self.last_attempt;
         let stage = match (connection, circuit) {
-            (Some(connection), _) => {
-                self.open_stream(peer, connection, number);
-                Stage::opening(connection)
-            }
+            (Some(connection), _) => match self.open_stream(peer, connection, number) {
+                Ok(stage) => stage,
+                Err(error) => return drop(answer.send(Err(error))),
+            },
             (None, Some(circuit)) => {
                 // The dial we serve is itself under way, so no other condition would let this one begin.
                 let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(vec![circuit]).build();
@@ -200,9 +200,12 @@ impl Behaviour {
         self.attempts.insert(peer, Attempt { number, stage, answers: vec![answer] });
     }
 
-    fn open_stream(&mut self, peer_id: PeerId, connection: ConnectionId, number: u64) {
+    /// Asks for a signalling stream, and begins with what will be said on it.
+    fn open_stream(&mut self, peer_id: PeerId, connection: ConnectionId, number: u64) -> Result<Stage, Error> {
+        let made = self.backend.connect()?;
         let handler = NotifyHandler::One(connection);
         self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event: Open(number) });
+        Ok(Stage::offering(connection, made))
     }
 
     fn established(&mut self, peer: PeerId, connection: ConnectionId, address: &Multiaddr) {
@@ -215,11 +218,15 @@ impl Behaviour {
             return;
         }
         known.connections.push(connection);
-        let waits = |attempt: &&mut Attempt| matches!(attempt.stage, Stage::Circuit(id, _) if id == connection);
-        if let Some(attempt) = self.attempts.get_mut(&peer).filter(waits) {
-            attempt.stage = Stage::opening(connection);
-            let number = attempt.number;
-            self.open_stream(peer, connection, number);
+        let waits = |attempt: &&Attempt| matches!(attempt.stage, Stage::Circuit(id, _) if id == connection);
+        let Some(number) = self.attempts.get(&peer).filter(waits).map(|attempt| attempt.number) else { return };
+        match self.open_stream(peer, connection, number) {
+            Ok(stage) => {
+                if let Some(attempt) = self.attempts.get_mut(&peer) {
+                    attempt.stage = stage;
+                }
+            }
+            Err(error) => self.fail_with(peer, error),
         }
     }
 
@@ -232,11 +239,7 @@ impl Behaviour {
         if known.connections.is_empty() && known.direct == 0 {
             self.peers.remove(&peer);
         }
-        if self
-            .attempts
-            .get(&peer)
-            .is_some_and(|attempt| matches!(attempt.stage, Stage::Opening(id, _) if id == connection))
-        {
+        if self.attempts.get(&peer).is_some_and(|attempt| attempt.stage.opens_on(connection)) {
             self.fail(peer, || Error::NotSignalled("the connection was closed".to_owned()));
         }
     }
@@ -266,7 +269,7 @@ impl Behaviour {
             Ok(made) => made,
             Err(error) => return tracing::warn!(%error, "no peer connection can be made"),
         };
-        let negotiation = Box::new(Negotiation::new(Role::Answerer, stream, made));
+        let negotiation = Box::new(Negotiation::new(Role::Answerer, Some(stream), made));
         // What was under way is dropped, and with it our own offer.
         let answers = self.attempts.remove(&peer).map(|attempt| attempt.answers).unwrap_or_default();
         self.last_attempt += 1;
@@ -283,7 +286,7 @@ impl Behaviour {
         }
         let larger = self.local > peer;
         match self.attempts.get(&peer).map(|attempt| &attempt.stage) {
-            Some(Stage::Opening(..) | Stage::Offering(_)) if larger => return Err("our own offer comes first"),
+            Some(Stage::Offering(..)) if larger => return Err("our own offer comes first"),
             // On another connection it may have reloaded, and forgotten the attempt we still have.
             Some(Stage::Answering(current, _)) if *current == connection => return Err("one at a time"),
             Some(_) => {}
@@ -295,12 +298,8 @@ impl Behaviour {
     }
 
     fn opened(&mut self, peer: PeerId, number: u64, stream: Stream) {
-        let waits = |attempt: &&mut Attempt| attempt.number == number && matches!(attempt.stage, Stage::Opening(..));
-        let Some(attempt) = self.attempts.get_mut(&peer).filter(waits) else { return };
-        match self.backend.connect() {
-            Ok(made) => attempt.stage = Stage::Offering(Box::new(Negotiation::new(Role::Offerer, stream, made))),
-            Err(error) => self.fail(peer, || error.clone().into()),
-        }
+        let Some(attempt) = self.attempts.get_mut(&peer).filter(|attempt| attempt.number == number) else { return };
+        attempt.signal_over(stream);
     }
 
     fn not_opened(&mut self, peer: PeerId, number: u64, why: String) {

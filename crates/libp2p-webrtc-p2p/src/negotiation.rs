@@ -39,6 +39,7 @@ type Pending = BoxFuture<'static, Result<Option<Input>, RtcError>>;
 /// Ready when there is a connection, or none. Dropped before, it resets the stream and closes the connection.
 pub(crate) struct Negotiation<S> {
     session: Session,
+    /// An offer is made while the stream for it is still being opened.
     stream: Option<S>,
     peer: Option<Box<dyn PeerConnection>>,
     /// For the browser, which does one at a time.
@@ -60,10 +61,10 @@ pub(crate) struct Concluded<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Negotiation<S> {
-    pub fn new(role: Role, stream: S, peer: Box<dyn PeerConnection>) -> Self {
+    pub fn new(role: Role, stream: Option<S>, peer: Box<dyn PeerConnection>) -> Self {
         Self {
             session: Session::new(role),
-            stream: Some(stream),
+            stream,
             peer: Some(peer),
             calls: VecDeque::new(),
             call: None,
@@ -74,6 +75,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Negotiation<S> {
             early: VecDeque::new(),
             deadline: Delay::new(Duration::from_secs(NEGOTIATION_S)),
         }
+    }
+
+    /// The stream is open, and what has been kept for it goes out at the next poll.
+    pub fn signal_over(&mut self, stream: S) {
+        self.stream = Some(stream);
     }
 
     #[cfg(test)]
@@ -111,13 +117,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Negotiation<S> {
         self.peer.as_deref_mut().expect("it is there until the negotiation has concluded")
     }
 
-    fn stream(&mut self) -> Pin<&mut S> {
-        Pin::new(self.stream.as_mut().expect("it is there until the negotiation has concluded"))
-    }
-
     fn conclude(&mut self) -> (Connection, Farewell<S>) {
         let peer = self.peer.take().expect("it is there until the negotiation has concluded");
-        let stream = self.stream.take().expect("it is there until the negotiation has concluded");
+        let stream = self.stream.take().expect("nobody connects to us without an answer, which came by it");
         let farewell = Farewell {
             stream,
             unsent: std::mem::take(&mut self.unsent),
@@ -161,11 +163,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Negotiation<S> {
             self.session.handle(Input::Received(Message::decode(&body)?))?;
             return Ok(Poll::Ready(()));
         }
-        if !self.reading {
-            return Ok(Poll::Pending);
-        }
+        let Some(stream) = self.stream.as_mut().filter(|_| self.reading) else { return Ok(Poll::Pending) };
         let mut buffer = [0; 4096];
-        match self.stream().poll_read(context, &mut buffer).map_err(broken)? {
+        match Pin::new(stream).poll_read(context, &mut buffer).map_err(broken)? {
             Poll::Pending => Ok(Poll::Pending),
             Poll::Ready(0) => {
                 self.reading = false;
@@ -180,10 +180,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Negotiation<S> {
     }
 
     fn write(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
-        let stream = Pin::new(self.stream.as_mut().expect("it is there until the negotiation has concluded"));
-        if send(stream, &mut self.unsent, &mut self.unflushed, context).map_err(broken)?.is_pending() {
-            return Ok(());
-        }
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        // Pending, it wakes us.
+        let _ = send(Pin::new(stream), &mut self.unsent, &mut self.unflushed, context).map_err(broken)?;
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Networks that meet through a real relay, in memory; time is real, and everything waited for is an event.
 mod direct;
+mod hasty;
 
 use std::{cell::RefCell, pin::pin, rc::Rc, time::Duration};
 
@@ -72,7 +73,7 @@ fn run<T>(test: impl AsyncFnOnce(Spawner) -> T) -> T {
 /// Memory instead of a WebSocket; the rest is as it is in a browser.
 fn base(keypair: &Keypair) -> BaseTransport {
     MemoryTransport::default()
-        .upgrade(Version::V1)
+        .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(keypair).unwrap())
         .multiplex(yamux_config())
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))

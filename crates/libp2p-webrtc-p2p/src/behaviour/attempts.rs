@@ -8,6 +8,7 @@ use libp2p_swarm::{ConnectionId, Stream, ToSwarm};
 
 use super::{ARRIVAL_S, Behaviour, CIRCUIT_S, Event, FAREWELLS_MAX, YIELD_S, after};
 use crate::{
+    backend::PeerConnection,
     error::Error,
     handler::OPENING_S,
     negotiation::{Concluded, Farewell, Negotiation},
@@ -27,9 +28,8 @@ pub(super) struct Attempt {
 pub(super) enum Stage {
     /// The circuit is dialed as this connection.
     Circuit(ConnectionId, Delay),
-    /// The signalling stream is asked for on this connection.
-    Opening(ConnectionId, Delay),
-    Offering(Box<Negotiation<Stream>>),
+    /// The offer is made while the signalling stream for it is still asked for.
+    Offering(Option<Opening>, Box<Negotiation<Stream>>),
     /// The stream came by this connection.
     Answering(ConnectionId, Box<Negotiation<Stream>>),
     /// The peer refused our offer: its own is on its way.
@@ -38,13 +38,26 @@ pub(super) enum Stage {
     Arriving(Delay),
 }
 
+/// A stream is asked for.
+pub(super) struct Opening {
+    connection: ConnectionId,
+    deadline: Delay,
+}
+
 impl Stage {
     pub fn circuit(connection: ConnectionId) -> Self {
         Self::Circuit(connection, after(CIRCUIT_S))
     }
 
-    pub fn opening(connection: ConnectionId) -> Self {
-        Self::Opening(connection, after(OPENING_S))
+    /// `made` offers by a stream that is asked for on `connection`.
+    pub fn offering(connection: ConnectionId, made: Box<dyn PeerConnection>) -> Self {
+        let opening = Opening { connection, deadline: after(OPENING_S) };
+        Self::Offering(Some(opening), Box::new(Negotiation::new(Role::Offerer, None, made)))
+    }
+
+    /// Whether a stream is asked for on `connection`.
+    pub fn opens_on(&self, connection: ConnectionId) -> bool {
+        matches!(self, Self::Offering(Some(opening), _) if opening.connection == connection)
     }
 }
 
@@ -52,6 +65,15 @@ impl Attempt {
     /// Not begun by a dial of ours, or over already: more dials can wait for it.
     pub fn can_be_waited_for(&self) -> bool {
         matches!(self.stage, Stage::Answering(..) | Stage::Arriving(_))
+    }
+
+    /// The stream that was asked for is there; dropped, if it is not waited for any more.
+    pub fn signal_over(&mut self, stream: Stream) {
+        if let Stage::Offering(opening, negotiation) = &mut self.stage
+            && opening.take().is_some()
+        {
+            negotiation.signal_over(stream);
+        }
     }
 
     /// Whether everybody who asked for an attempt of ours has given up.
@@ -134,7 +156,7 @@ impl Behaviour {
     }
 
     /// The first who waits gets the error itself, the others its words.
-    fn fail_with(&mut self, peer: PeerId, error: Error) {
+    pub(super) fn fail_with(&mut self, peer: PeerId, error: Error) {
         let words = error.to_string();
         let error = std::cell::Cell::new(Some(error));
         self.fail(peer, || error.take().unwrap_or_else(|| Error::NotSignalled(words.clone())));
@@ -163,13 +185,15 @@ fn poll(attempt: &mut Attempt, context: &mut Context<'_>) -> Option<Turn> {
         Stage::Circuit(_, delay) => {
             late(delay, context, Error::Circuit(format!("it took more than {CIRCUIT_S} seconds")))
         }
-        Stage::Opening(_, delay) => late(delay, context, Error::NotSignalled("it does not answer".to_owned())),
         Stage::Yielded(delay) => late(delay, context, Error::NotSignalled("it refused the offer".to_owned())),
         Stage::Arriving(delay) => late(delay, context, Error::Superseded),
-        Stage::Offering(negotiation) => {
-            let Poll::Ready(concluded) = negotiation.poll_unpin(context) else { return None };
-            Some(Turn::Offered(Box::new(concluded), negotiation.stage()))
-        }
+        Stage::Offering(opening, negotiation) => match (negotiation.poll_unpin(context), opening) {
+            (Poll::Ready(concluded), _) => Some(Turn::Offered(Box::new(concluded), negotiation.stage())),
+            (Poll::Pending, Some(Opening { deadline, .. })) => {
+                late(deadline, context, Error::NotSignalled("it does not answer".to_owned()))
+            }
+            (Poll::Pending, None) => None,
+        },
         Stage::Answering(_, negotiation) => match negotiation.poll_unpin(context) {
             Poll::Ready(concluded) => Some(Turn::Answered(Box::new(concluded))),
             Poll::Pending => None,

@@ -17,7 +17,7 @@ use crate::{
 const SOON: Duration = Duration::from_millis(50);
 
 fn negotiation(role: Role, stream: Half, network: &MemoryNetwork) -> Negotiation<Half> {
-    Negotiation::new(role, stream, network.clone().connect().unwrap())
+    Negotiation::new(role, Some(stream), network.clone().connect().unwrap())
 }
 
 /// Both sides' connections, and how they came about.
@@ -50,6 +50,23 @@ async fn open(one: &mut Connection, two: &mut Connection) -> (crate::stream::Str
         two.poll_inbound_unpin(context)
     });
     (out, into.await.unwrap())
+}
+
+#[test]
+fn an_offer_is_made_before_there_is_a_stream_for_it() {
+    let network = MemoryNetwork::default();
+    let (one, two) = pair();
+    let mut offerer = Negotiation::new(Role::Offerer, None, network.clone().connect().unwrap());
+    let made = poll_fn(|context| match offerer.poll_unpin(context) {
+        Poll::Pending if offerer.stage() == Stage::AwaitingAnswer => Poll::Ready(()),
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(_) => panic!("nobody has answered"),
+    });
+    block_on(made);
+    offerer.signal_over(one);
+    let (offered, answered) = block_on(join(offerer, negotiation(Role::Answerer, two, &network)));
+    assert_eq!(offered.tried.ours, answered.tried.theirs);
+    assert!(offered.result.is_ok() && answered.result.is_ok());
 }
 
 #[test]

@@ -21,7 +21,8 @@ pub fn prepare(options: NetworkOptions) -> Network {
     let keypair = Keypair::ed25519_from_bytes(options.identity.seed()).expect("any 32 bytes are an ed25519 secret");
     let base: BaseTransport = libp2p_websocket::Config::new(TcpDialer)
         .or_transport(TcpDialer)
-        .upgrade(Version::V1)
+        // As circuits do (`p2p/network/behaviour.rs`).
+        .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(&keypair).expect("an ed25519 key signs noise's key"))
         .multiplex(yamux_config())
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))

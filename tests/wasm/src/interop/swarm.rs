@@ -52,8 +52,8 @@ pub fn build(key: &Keypair, backend: impl RtcBackend + 'static) -> Swarm<Behavio
     let (direct, webrtc) = webrtc::new(local, backend);
     let (circuits, relay) = relay::client::new(local);
     let noise = || noise::Config::new(key).expect("an ed25519 key signs noise's key");
-    let circuits = circuits.upgrade(Version::V1).authenticate(noise()).multiplex(yamux::Config::default());
-    let sockets = WebSocketTransport.upgrade(Version::V1).authenticate(noise()).multiplex(yamux::Config::default());
+    let circuits = circuits.upgrade(Version::V1Lazy).authenticate(noise()).multiplex(yamux::Config::default());
+    let sockets = WebSocketTransport.upgrade(Version::V1Lazy).authenticate(noise()).multiplex(yamux::Config::default());
     let transport = direct
         .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)))
         .or_transport(circuits.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))))
