@@ -46,12 +46,32 @@ export class Client {
     const end = this.#received.indexOf("\r\n\r\n");
     if (end < 0) return;
     const head = this.#received.toString("latin1", 0, end);
-    const length = Number(/^content-length: (\d+)/im.exec(head)?.[1] ?? 0);
-    if (this.#received.length < end + 4 + length) return;
-    const content = this.#received.toString("utf8", end + 4, end + 4 + length);
-    this.#received = this.#received.subarray(end + 4 + length);
+    const body = bodyOf(head, this.#received, end + 4);
+    if (!body) return;
+    this.#received = this.#received.subarray(body.end);
     const { resolve } = this.#waiting;
     this.#waiting = undefined;
-    resolve({ status: Number(head.split(" ", 2)[1]), content });
+    resolve({ status: Number(head.split(" ", 2)[1]), content: body.content });
+  }
+}
+
+/** The text of the body that begins at `from`, and where it ends; undefined until all of it is there. */
+function bodyOf(head, bytes, from) {
+  if (/^transfer-encoding: chunked/im.test(head)) return chunkedBodyOf(bytes, from);
+  const end = from + Number(/^content-length: (\d+)/im.exec(head)?.[1] ?? 0);
+  return bytes.length < end ? undefined : { content: bytes.toString("utf8", from, end), end };
+}
+
+function chunkedBodyOf(bytes, from) {
+  const chunks = [];
+  for (;;) {
+    const line = bytes.indexOf("\r\n", from);
+    if (line < 0) return undefined;
+    const length = parseInt(bytes.toString("latin1", from, line), 16);
+    const end = line + 2 + length;
+    if (bytes.length < end + 2) return undefined;
+    if (length === 0) return { content: Buffer.concat(chunks).toString("utf8"), end: end + 2 };
+    chunks.push(bytes.subarray(line + 2, end));
+    from = end + 2;
   }
 }

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { startNode } from "../warren-node.mjs";
+import { wrongRequests } from "./bad-input.mjs";
 import { accounts } from "./cases/accounts.mjs";
 import { events } from "./cases/events.mjs";
 import { notOffered } from "./cases/not-offered.mjs";
@@ -54,18 +55,41 @@ function checksOf(operation) {
   const found = CASES[operation.id];
   if (!found) return [["has a case", async () => "nobody wrote one"]];
   return [
-    ...(found.works ? [["works", works(operation, found.works)]] : []),
     ["is refused", isRefused(operation, found.refused)],
+    ...(found.works ? [["works, and takes nothing wrong", works(operation, found.works)]] : []),
   ];
 }
 
+/** Everything wrong is tried first: what works afterwards shows that none of it had any effect. */
 function works(operation, prepare) {
   return async (world, specification) => {
     const request = await prepare(world);
-    const answer = await ask(world, operation, request);
-    if (answer.status < 200 || answer.status > 299) return told(answer);
-    return corsFault(answer) || (await specification.faults(operation, answer));
+    const faults = [];
+    for (const wrong of wrongRequests(operation, request, specification.bodySchema(operation))) {
+      const fault = await taken(world, specification, operation, wrong);
+      if (fault) faults.push(`${wrong.name}: ${fault}`);
+    }
+    const answer = await ask(world, operation, withUnknownField(request));
+    const works = answer.status >= 200 && answer.status <= 299;
+    faults.push(works ? corsFault(answer) || (await specification.faults(operation, answer)) : told(answer));
+    return faults.filter(Boolean).join("\n");
   };
+}
+
+/** Nothing if `wrong` was refused as it should be. */
+async function taken(world, specification, operation, { request, expected }) {
+  const answer = await ask(world, operation, request);
+  const { status, body } = answer;
+  if (!expected.status.includes(status) || expected.errcodes?.includes(body.errcode) === false) {
+    return `expected ${expected.status} ${expected.errcodes ?? ""}, got ${told(answer)}`;
+  }
+  return corsFault(answer) || (await specification.faults(operation, answer));
+}
+
+/** What a future version of the specification may add is passed over. */
+function withUnknownField(request) {
+  const isObject = typeof request.body === "object" && !Array.isArray(request.body);
+  return isObject ? { ...request, body: { ...request.body, "org.example.unknown": { of: ["a", "future"] } } } : request;
 }
 
 function isRefused(operation, { status, errcode, request }) {
@@ -94,14 +118,14 @@ function told({ status, body }) {
 }
 
 /** With `proves`, the password is given as the second step of interactive authentication, in the session the first began. */
-async function ask(world, operation, { as, path = {}, query = {}, body, method = operation.method, proves }) {
+async function ask(world, operation, { as, path = {}, query = {}, body, raw, method = operation.method, proves }) {
   const filled = operation.template.replace(/\{(\w+)\}/g, (_, name) => {
     if (path[name] === undefined) throw new Error(`the case says no ${name}`);
     return encodeURIComponent(path[name]);
   });
   const parameters = new URLSearchParams(query).toString();
-  const request = { token: as?.token, method, url: parameters ? `${filled}?${parameters}` : filled, body };
-  if (!proves) return world.ask(request);
+  const request = { token: as?.token, method, url: parameters ? `${filled}?${parameters}` : filled, body, ...(raw && { raw }) };
+  if (!proves || !as || raw) return world.ask(request);
   const challenge = await world.ask({ ...request, body: body ?? {} });
   return world.ask({ ...request, body: { ...body, auth: { ...passwordLogin(proves), session: challenge.body.session } } });
 }

@@ -54,6 +54,12 @@ export class Specification {
     return this.#ajv.errorsText(schema.errors, { dataVar: "answer", separator: "\n" });
   }
 
+  /** The properties of the body of `operation`, those of its parts included; undefined for one that takes no JSON. */
+  bodySchema(operation) {
+    const schema = operation.requestBody?.content?.["application/json"]?.schema;
+    return schema && whole(schema, operation.pointer[0]);
+  }
+
   /** An error that the operation does not name is one that any operation may answer with, and has their common shape. */
   async #schema(operation, status) {
     const file = path.join(this.#directory, ERROR);
@@ -75,10 +81,24 @@ function operationsOf(file) {
         // One path in the data ends with a blank, to be another key than its neighbour's.
         template: `${base}${template}`.trim(),
         authenticated: Boolean(operation.security),
+        requestBody: operation.requestBody,
         responses: operation.responses,
         pointer: [file, "paths", template, method],
       })),
   );
+}
+
+/** `schema` of `file` with its references followed and what it is composed of put together, one level deep. */
+function whole(schema, file) {
+  if (schema.$ref) {
+    const at = path.resolve(path.dirname(file), schema.$ref);
+    return whole({ ...document(at), ...schema, $ref: undefined }, at);
+  }
+  const parts = [...(schema.allOf ?? []).map((part) => whole(part, file)), schema];
+  return {
+    properties: Object.assign({}, ...parts.map((part) => part.properties)),
+    required: parts.flatMap((part) => part.required ?? []),
+  };
 }
 
 function answerPointer(operation, status) {

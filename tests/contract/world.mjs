@@ -87,10 +87,10 @@ export class World {
     return answer;
   }
 
-  /** Any request; `body` of the answer is what its JSON says. */
-  async ask({ token, method, url, body }) {
-    const headers = { ...(token && { authorization: `Bearer ${token}` }), ...(body !== undefined && { "content-type": "application/json" }) };
-    const response = await fetch(this.#url + url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), redirect: "manual" });
+  /** Any request, with `raw` as its body if that is given; `body` of the answer is what its JSON says. */
+  async ask({ token, method, url, body, raw = body && JSON.stringify(body) }) {
+    const headers = { ...(token && { authorization: `Bearer ${token}` }), ...(raw !== undefined && { "content-type": "application/json" }) };
+    const response = await fetch(this.#url + url, { method, headers, body: raw, redirect: "manual" });
     const text = await response.text();
     return { status: response.status, headers: response.headers, body: text ? JSON.parse(text) : undefined };
   }
