@@ -6,7 +6,7 @@ import path from "node:path";
 import { WARREN } from "../scripts/places.mjs";
 import { startNode } from "../tests/warren-node.mjs";
 import { Client } from "./node/client.mjs";
-import { installSynapse, startSynapse, synapseVersion } from "./node/synapse.mjs";
+import { startSynapse, synapseVersion } from "./node/synapse.mjs";
 import { median, quantile } from "./summary.mjs";
 
 /** Rounds; in each both are measured, and the other goes first in the next. */
@@ -33,13 +33,13 @@ const NAMES = {
   soaked: "resident memory, afterwards",
 };
 
-export async function benchSynapse(size) {
-  installSynapse();
+/** `python` has Synapse among its packages. */
+export async function benchSynapse(python, size) {
   const directory = mkdtempSync(path.join(os.tmpdir(), "warren-bench-"));
   const servers = [];
   try {
     servers.push(await begin("warren", startNode(directory, { program: WARREN })));
-    servers.push(await begin("synapse", startSynapse(directory, await freePort())));
+    servers.push(await begin("synapse", startSynapse(python, directory, await freePort())));
     for (const server of servers) await server.prepare(HISTORY[size]);
     for (let round = 0; round < ROUNDS[size]; round++) {
       for (const server of round % 2 ? servers.toReversed() : servers) await server.measure(size);
@@ -47,7 +47,7 @@ export async function benchSynapse(size) {
     for (const server of servers) server.samples.soaked = [server.running.residentBytes()];
     const [warren, synapse] = servers.map((server) => server.samples);
     const lines = Object.keys(NAMES).map((key) => beside(key, warren[key], synapse[key]));
-    return { lines, samples: { warren, synapse, synapseVersion: synapseVersion() } };
+    return { lines, samples: { warren, synapse, synapseVersion: synapseVersion(python) } };
   } finally {
     for (const server of servers) await server.running.end("SIGTERM");
     rmSync(directory, { recursive: true, force: true });

@@ -1,5 +1,5 @@
 // `npm run bench`: how fast and how large Warren is, as a table, and as JSON in bench-results/.
-// `npm run bench -- --quick` takes fewer samples; `core`, `node`, `size`, `direct` or `browser` run that part only.
+// `npm run bench -- --quick` takes fewer samples; `core`, `node`, `synapse`, `size`, `direct` or `browser` run that part only.
 import { mkdirSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -7,15 +7,19 @@ import { installBrowsers } from "./browsers.mjs";
 import { build } from "./build.mjs";
 import { installTheirs } from "./interop.mjs";
 import { MEASURED_WASM, ROOT, WARREN } from "./places.mjs";
+import { installPython } from "./python.mjs";
 import { answerOf, setUp } from "./setup.mjs";
 import { Explained, step, task } from "./step.mjs";
 import { buildMeasuredWasm } from "./wasm.mjs";
 
+/** Synapse, as PyPI has it. */
+const SYNAPSE = path.join(ROOT, "benches", "node", "requirements.txt");
 const RESULTS = path.join(ROOT, "bench-results");
 /** What each part is called on the command line, and above its table. */
 const TITLES = {
   core: "Core, native, in memory",
   node: "warren node, over HTTP, on a disk",
+  synapse: "warren node beside Synapse (SQLite, no rate limits), one client script for both",
   size: "Size",
   direct: "Direct connections",
   browser: "Chromium, the real page and relay",
@@ -31,16 +35,19 @@ await task(async () => {
     await installTheirs();
     await buildMeasuredWasm(tools);
   }
+  const python = parts.includes("synapse") && (await installPython("synapse", SYNAPSE));
   // Imported late: they need packages.
   const { benchCore } = await import("../benches/core.mjs");
   const { benchNode } = await import("../benches/node.mjs");
   const { benchDirect } = await import("../benches/direct.mjs");
+  const { benchSynapse } = await import("../benches/synapse.mjs");
   const { benchSize } = await import("../benches/size.mjs");
   const { benchBrowser } = await import("../benches/browser.mjs");
   const { table } = await import("../benches/table.mjs");
   const measure = {
     core: (run) => benchCore(run, size),
     node: () => benchNode(size),
+    synapse: () => benchSynapse(python, size),
     size: () => benchSize(),
     direct: () => benchDirect({ program: WARREN, wasm: MEASURED_WASM, size }),
     browser: () => benchBrowser(size),

@@ -26,12 +26,16 @@ export async function installBrowsers() {
   const missing = Object.keys(BROWSERS).filter((kind) => !findBrowser(kind));
   const tools = mayMakeNetworks() ? Object.keys(NETWORK_TOOLS).filter((tool) => !answerOf("sh", "-c", `command -v ${tool}`)) : [];
   const packages = [...missing.map((kind) => BROWSERS[kind].debian), ...tools.map((tool) => NETWORK_TOOLS[tool])];
+  const variables = missing.map((kind) => BROWSERS[kind].variable).join(", ");
+  await installDebianPackages(packages, [...missing, ...tools].join(", "), variables && ` or name browsers in ${variables}`);
+}
+
+/** Installs `packages` of Debian, which are `what` in words; throws an explanation, with `otherwise` in it, where it cannot. */
+export async function installDebianPackages(packages, what, otherwise = "") {
   if (!packages.length) return;
   const asRoot = process.getuid?.() === 0 ? [] : answerOf("sudo", "-n", "true") === undefined ? undefined : ["sudo", "-n"];
   if (!asRoot || !answerOf("apt-get", "--version")) {
-    const variables = missing.map((kind) => BROWSERS[kind].variable).join(", ");
-    const named = variables && ` or name browsers in ${variables}`;
-    throw new Explained(`The tests need ${[...missing, ...tools].join(", ")}: install them (Debian: \`apt install ${packages.join(" ")}\`)${named}.`);
+    throw new Explained(`The tests need ${what}: install it (Debian: \`apt install ${packages.join(" ")}\`)${otherwise}.`);
   }
   await step(`Debian packages: ${packages.join(", ")}`, async (run) => {
     const [command, ...args] = [...asRoot, "apt-get"];

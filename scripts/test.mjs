@@ -1,7 +1,10 @@
 // `npm test`: everything, on a fresh clone too: installs what it needs, checks, tests, tells the browser stories, and
-// ends with one line that says how many passed and failed.
+// ends with one line that says how many passed and failed. `npm test -- --spec DIR` holds the Client-Server API against the
+// Matrix specification, too: DIR is the `data` folder of a checkout.
 import { installBrowsers } from "./browsers.mjs";
 import { check } from "./check.mjs";
+import { clients } from "./clients.mjs";
+import { contract, specificationOf } from "./contract.mjs";
 import { e2e } from "./e2e.mjs";
 import { interop } from "./interop.mjs";
 import { pageTests } from "./page-tests.mjs";
@@ -11,9 +14,11 @@ import { Explained, task } from "./step.mjs";
 
 await task(async () => {
   const started = performance.now();
+  const specification = specificationOf(process.argv.slice(2));
   const tools = await setUp();
   await installBrowsers();
-  const stages = [check, nativeTests, pageTests, () => wasmTests(tools), () => interop(tools), stories];
+  const ofContract = specification ? [() => contract(specification)] : [];
+  const stages = [check, nativeTests, ...ofContract, clients, pageTests, () => wasmTests(tools), () => interop(tools), stories];
   const results = [];
   for (const stage of stages) results.push(await stage());
 

@@ -7,6 +7,7 @@ import readline from "node:readline";
 export async function startNode(directory, { program, flags = [] }) {
   const started = performance.now();
   const child = spawn(program, ["node", "--open-registration", "--client-listen", "127.0.0.1:0", "--data-dir", directory, ...flags], {
+    env: { RUST_LOG: "warn", ...process.env },
     stdio: ["ignore", "pipe", "inherit"],
   });
   const ended = new Promise((resolve) => child.once("exit", resolve));

@@ -1,34 +1,23 @@
 // Synapse as PyPI has it, with SQLite and without rate limits: what `warren node` is measured beside.
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { TOOLS } from "../../scripts/places.mjs";
 
-const HOME = path.join(TOOLS, "synapse");
-const PYTHON = path.join(HOME, "bin", "python");
 const START_MAX_MS = 60_000;
 
 /** Limits that nobody here reaches. */
 const UNLIMITED = "{ per_second: 1000000, burst_count: 1000000 }";
 
-/** Installs it where only the benchmarks look for it. */
-export function installSynapse() {
-  if (existsSync(path.join(HOME, "installed"))) return;
-  execFileSync("python3", ["-m", "venv", HOME]);
-  execFileSync(PYTHON, ["-m", "pip", "install", "--quiet", "matrix-synapse"]);
-  writeFileSync(path.join(HOME, "installed"), "");
+export function synapseVersion(python) {
+  return execFileSync(python, ["-c", "import synapse; print(synapse.__version__)"], { encoding: "utf8" }).trim();
 }
 
-export function synapseVersion() {
-  return execFileSync(PYTHON, ["-c", "import synapse; print(synapse.__version__)"], { encoding: "utf8" }).trim();
-}
-
-/** Starts it on `directory` and `port`; resolves once it answers. */
-export async function startSynapse(directory, port) {
+/** Starts the Synapse of `python` on `directory` and `port`; resolves once it answers. */
+export async function startSynapse(python, directory, port) {
   const config = path.join(directory, "homeserver.yaml");
   writeFileSync(config, configuration(directory, port));
-  execFileSync(PYTHON, ["-m", "synapse.app.homeserver", "--config-path", config, "--generate-keys"], { stdio: "ignore" });
-  const child = spawn(PYTHON, ["-m", "synapse.app.homeserver", "--config-path", config], { stdio: "ignore" });
+  execFileSync(python, ["-m", "synapse.app.homeserver", "--config-path", config, "--generate-keys"], { stdio: "ignore" });
+  const child = spawn(python, ["-m", "synapse.app.homeserver", "--config-path", config], { stdio: "ignore" });
   const ended = new Promise((resolve) => child.once("exit", resolve));
   const url = `http://127.0.0.1:${port}`;
   const deadline = performance.now() + START_MAX_MS;

@@ -10,7 +10,6 @@ use ruma::api::{
     IncomingRequest, Metadata, OutgoingResponse, OutgoingResponseExt, auth_scheme::AuthScheme,
     path_builder::PathBuilder,
 };
-use serde_json::Value;
 
 use super::{ApiError, Origin, Request, Response};
 use crate::homeserver::Homeserver;
@@ -44,7 +43,6 @@ pub struct Route {
     handler: Handler,
     handler_name: &'static str,
     may_be_abandoned: bool,
-    omits_nulls: bool,
 }
 
 /// An endpoint as `docs/spec-coverage.md` lists it.
@@ -73,8 +71,10 @@ where
             check_body(&request)?;
             let (parts, body) = request.into_parts();
             let path_args: Vec<&str> = path_args.iter().map(String::as_str).collect();
-            let parsed = R::try_from_http_request_inner(http::Request::from_parts(parts, &*body), &path_args)
-                .map_err(|error| ApiError::malformed(&error, &body))?;
+            // Widely used clients leave out a body in which there is nothing to say, to join a room for example.
+            let content = if body.is_empty() { b"{}" } else { &*body };
+            let parsed = R::try_from_http_request_inner(http::Request::from_parts(parts, content), &path_args)
+                .map_err(|error| ApiError::malformed(&error, content))?;
             drop(body);
             into_http(handler(&homeserver, principal, parsed).await?)
         }
@@ -86,7 +86,6 @@ where
         handler: Box::new(boxed),
         handler_name: handler_name.strip_prefix("warren::api::").unwrap_or(handler_name),
         may_be_abandoned: false,
-        omits_nulls: false,
     }
 }
 
@@ -100,12 +99,6 @@ impl Route {
     /// Says that a request may be dropped at any point once nobody waits for its answer: it changes nothing.
     pub fn abandonable(self) -> Self {
         Self { may_be_abandoned: true, ..self }
-    }
-
-    /// Leaves out what is not there, where ruma's type would say `null` and the specification says nothing of `null`.
-    /// Not for answers with content of users in them.
-    pub fn omitting_nulls(self) -> Self {
-        Self { omits_nulls: true, ..self }
     }
 }
 
@@ -124,24 +117,6 @@ fn into_http(response: impl OutgoingResponse) -> Result<Response, ApiError> {
     match response.try_into_http_response::<BytesMut>() {
         Ok(response) => Ok(response.map(BytesMut::freeze)),
         Err(error) => Err(ApiError::internal(&format!("an answer cannot be written: {error}"))),
-    }
-}
-
-fn without_nulls(response: Response) -> Result<Response, ApiError> {
-    let (parts, body) = response.into_parts();
-    let mut body: Value = serde_json::from_slice(&body).map_err(|error| ApiError::internal(&error.to_string()))?;
-    remove_nulls(&mut body);
-    Ok(Response::from_parts(parts, body.to_string().into()))
-}
-
-fn remove_nulls(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            fields.retain(|_, field| !field.is_null());
-            fields.values_mut().for_each(remove_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(remove_nulls),
-        _ => {}
     }
 }
 
@@ -197,8 +172,7 @@ impl Router {
         origin: Origin,
     ) -> Result<Response, ApiError> {
         let (route, path_args) = self.find(request.method(), request.uri().path())?;
-        let response = (route.handler)(homeserver.clone(), Incoming { request, origin, path_args }).await?;
-        if route.omits_nulls { without_nulls(response) } else { Ok(response) }
+        (route.handler)(homeserver.clone(), Incoming { request, origin, path_args }).await
     }
 
     fn find(&self, method: &Method, path: &str) -> Result<(&Route, Vec<String>), ApiError> {

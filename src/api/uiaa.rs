@@ -10,6 +10,8 @@ use ruma::{
     },
 };
 
+use serde_json::value::RawValue;
+
 use super::ApiError;
 use crate::homeserver::{
     Homeserver,
@@ -81,5 +83,7 @@ fn info(homeserver: &Homeserver, stage: AuthType, session: Option<&str>) -> Uiaa
     let mut info = UiaaInfo::new(vec![AuthFlow::new(vec![stage])]);
     let made = || sessions::random_token(&*homeserver.environment.entropy);
     info.session = Some(session.map_or_else(made, str::to_owned));
+    // Optional by the specification, and read by matrix-nio.
+    info.params = RawValue::from_string("{}".to_owned()).ok();
     info
 }

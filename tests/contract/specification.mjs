@@ -47,7 +47,7 @@ export class Specification {
     return operations;
   }
 
-  /** What is wrong with this answer of `operation`, in words; nothing when it is as specified. */
+  /** What is wrong with this answer of `operation`, or of any if there is none, in words; nothing when it is as specified. */
   async faults(operation, { status, body }) {
     const schema = await this.#schema(operation, status);
     if (schema(body)) return "";
@@ -63,8 +63,8 @@ export class Specification {
   /** An error that the operation does not name is one that any operation may answer with, and has their common shape. */
   async #schema(operation, status) {
     const file = path.join(this.#directory, ERROR);
-    if (operation.responses[status]?.content?.["application/json"]?.schema) return this.#ajv.compileAsync({ $ref: answerPointer(operation, status) });
-    if (status < 400) throw new Error(`${operation.id}: no answer with status ${status} is specified`);
+    if (operation?.responses[status]?.content?.["application/json"]?.schema) return this.#ajv.compileAsync({ $ref: answerPointer(operation, status) });
+    if (status < 400) throw new Error(`${operation?.id}: no answer with status ${status} is specified`);
     return this.#ajv.compileAsync({ $ref: pathToFileURL(file).href });
   }
 }

@@ -8,6 +8,7 @@ use warren::{api::Origin, domain::identity::PublicKey, ports::StoreError};
 use crate::{
     fakes::Mishap,
     harness::{TestServer, request},
+    talk::escaped,
 };
 
 fn registration(username: &str) -> Value {
@@ -191,4 +192,9 @@ fn a_body_may_be_absent_but_not_nonsense() {
     put(b"{\"display_name\": \"\\ud800\"}").is_error(400, "M_BAD_JSON");
     put(b"{\"display_name\": [\"a\"]}").is_error(400, "M_BAD_JSON");
     put(b"{\"unknown\": {\"deep\": []}}").is_error(404, "M_NOT_FOUND");
+    // Clients that are used join so.
+    let room = server.public_room(&alice);
+    let join = format!("/_matrix/client/v3/rooms/{}/join", escaped(&room));
+    server.send(request("POST", &join, Some(&alice.token), &b""[..])).ok();
+    assert_eq!(server.send(request("DELETE", path, Some(&alice.token), &b""[..])).status, 401, "proof is asked for");
 }

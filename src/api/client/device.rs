@@ -72,7 +72,9 @@ pub async fn delete_devices(
 
 fn as_ruma(from: Device) -> device::Device {
     let mut device = device::Device::new(from.device_id);
-    device.display_name = from.display_name;
+    // ruma would say null for what is not known, which is none of the specification's strings; matrix-nio wants both.
+    device.display_name = Some(from.display_name.unwrap_or_default());
+    device.last_seen_ip = Some(String::new());
     device.last_seen_ts = from.last_seen_ms.and_then(UInt::new).map(MilliSecondsSinceUnixEpoch);
     device
 }

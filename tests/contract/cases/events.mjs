@@ -70,7 +70,7 @@ export const events = {
   getPushRules: { works: (w) => ({ as: w.ada }), refused: withoutToken() },
   getPushRulesGlobal: { works: (w) => ({ as: w.ada }), refused: withoutToken() },
   setPushRule: {
-    works: (w) => ({ as: w.ada, path: RULE, body: { pattern: "tea", actions: ["notify"] } }),
+    works: (w) => ({ as: w.ada, path: RULE, body: { pattern: "tea", actions: ["notify"] }, ignores: ["conditions"] }),
     refused: { status: 400, errcode: "M_INVALID_PARAM", request: (w) => ({ as: w.ada, path: { kind: "content", ruleId: "other" }, query: { before: "none" }, body: { pattern: "tea", actions: ["notify"] } }) },
   },
   getPushRule: { works: ruleOfTea, refused: noRule() },
