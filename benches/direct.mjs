@@ -15,8 +15,9 @@ const SIZES = {
 const SMALL_BYTES = 200;
 /** In bulk 1.11 times the time is nine tenths of the speed. */
 const AIMS = { connected: { value: 80 }, roundTrip: { ratio: 1.3 }, opened: { value: 1.5 }, bulk: { ratio: 1.11 } };
-/** A dial of js-libp2p that hangs takes longer. */
-const TURN_MAX_MS = 2 * CASE_MAX_MS;
+const TRIES_MAX = 3;
+/** A connection of js-libp2p that fails takes longer. */
+const TURN_MAX_MS = 3 * CASE_MAX_MS;
 
 /** `wasm` is the folder with the module of the wasm tests, built as what is shipped is. */
 export async function benchDirect({ program, wasm, size }) {
@@ -53,33 +54,39 @@ async function oneRun(stage, run, counts) {
 
 async function measure(kind, one, other, { dials, roundTrips, openings, bulkBytes }) {
   const connectedMs = [];
-  let hung = 0;
-  const connect = async () => {
-    const { ms, dials: needed } = await connected(one, other);
-    if (needed > 1) hung += 1;
+  let failed = 0;
+  for (let dial = 1; dial <= dials; dial += 1) {
+    const ms = await connected(kind, one, other);
+    if (ms === undefined) failed += 1;
     else connectedMs.push(ms);
-  };
-  for (let dial = 1; dial < dials; dial += 1) {
-    await connect();
-    await part(one, other);
+    if (dial < dials) await part(one, other);
   }
-  await connect();
   const { result: roundTripMs } = await one.call("roundTrips", other.id, SMALL_BYTES, roundTrips.samples, roundTrips.each);
   const { result: opened } = await one.call("openings", other.id, openings);
   const [openedMs, answeredMs] = [0, 1].map((which) => opened.filter((_, at) => at % 2 === which));
-  const results = { connectedMs, hung, roundTripMs, openedMs, answeredMs };
+  const results = { connectedMs, failed, roundTripMs, openedMs, answeredMs };
   results.bulkMs = (await one.call("bulk", other.id, bulkBytes, false)).result;
   if (IS_OURS.has(kind)) results.creditedBulkMs = (await one.call("bulk", other.id, bulkBytes, true)).result;
   await part(one, other);
   return results;
 }
 
-/** From knowing the address, with no connection at all, to a direct one. */
-async function connected(one, other) {
-  const { ms, result: dials } = await one.call("dial", other.address);
-  // Then the circuit is of no more use, and closed.
-  await Promise.all([one.call("identified", other.id), other.call("identified", one.id)]);
-  return { ms, dials };
+/**
+ * Milliseconds from knowing the address, with no connection at all, to a direct one. Undefined if it took more than one try,
+ * as it does now and then between two of js-libp2p, which waits for events that have been before; ours must not.
+ */
+async function connected(kind, one, other) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      const { ms, result: dials } = await one.call("dial", other.address);
+      // Then the circuit is of no more use, and closed.
+      await Promise.all([one.call("identified", other.id), other.call("identified", one.id)]);
+      return dials > 1 || tries > 1 ? undefined : ms;
+    } catch (error) {
+      if (IS_OURS.has(kind) || tries === TRIES_MAX) throw error;
+      await part(one, other);
+    }
+  }
 }
 
 function linesOf(browser, runs, { bulkBytes }) {
@@ -95,14 +102,14 @@ function linesOf(browser, runs, { bulkBytes }) {
   };
   const all = Object.keys(KINDS);
   const libraries = all.filter((kind) => kind !== "raw");
-  const hung = (runs) => {
-    const count = runs.reduce((sum, run) => sum + run.hung, 0);
-    return count ? ` (${count} that hung left out)` : "";
+  const failed = (runs) => {
+    const count = runs.reduce((sum, run) => sum + run.failed, 0);
+    return count ? ` (${count} that failed or hung left out)` : "";
   };
   const speed = (_, samples) => ` (${(bulkBytes / 1e3 / median(samples)).toFixed(1)} MB/s)`;
   const bulk = `${bulkBytes / 1e6} MB on one stream`;
   return [
-    ...lines("peer known to connected", all, (run) => median(run.connectedMs), { aim: AIMS.connected, note: hung }),
+    ...lines("peer known to connected", all, (run) => median(run.connectedMs), { aim: AIMS.connected, note: failed }),
     ...lines(`${SMALL_BYTES} bytes there and back`, all, (run) => median(run.roundTripMs), { aim: AIMS.roundTrip }),
     // A raw channel is open before the other side has been asked anything.
     ...lines("a stream opened", libraries, (run) => median(run.openedMs), { aim: AIMS.opened, limit: () => undefined }),

@@ -9,9 +9,9 @@ const HIGH_WATER_BYTES = 1024 * 1024;
 const LOW_WATER_BYTES = 512 * 1024;
 const ALL = "all";
 
-/** Two of them are introduced by the switchboard that served their pages, each candidate when it is found. */
+/** Two of them at one path of the switchboard that served their pages are introduced by it, each candidate when it is found. */
 export async function startRaw() {
-  const socket = new WebSocket(location.origin.replace(/^http/, "ws"));
+  const socket = new WebSocket(location.href.replace(/^http/, "ws"));
   await new Promise((resolve, reject) => Object.assign(socket, { onopen: resolve, onerror: reject }));
   let peer;
   let connected;

@@ -49,11 +49,10 @@ export class Stage {
 
   /** A peer of a kind in each browser of a role, instead of the ones that were there. */
   async open(role, kind) {
-    const page = kind === "raw" ? this.#switchboard.page : "/";
     const peers = [];
     for (const browser of this.#browsers.filter((browser) => browser.role === role)) {
       await browser.tab?.close();
-      browser.tab = await browser.process.tab(page);
+      browser.tab = await browser.process.tab(kind === "raw" ? `${this.#switchboard.page}${browser.kind}` : "/");
       this.#tabs.push(browser.tab);
       peers.push(await within(CASE_MAX_MS, PagePeer.start(browser.tab, kind, browser.kind, this.address), `a peer in ${browser.process.name}`));
     }

@@ -1,4 +1,4 @@
-// Introduces two raw pages, which it serves: passes on what one says on its WebSocket to all others.
+// Introduces raw pages, which it serves, two of one path at a time: passes on what one says on its WebSocket to the other.
 import { readFileSync } from "node:fs";
 import http from "node:http";
 import { WebSocketServer } from "ws";
@@ -10,9 +10,12 @@ export class Switchboard {
   #sockets = new WebSocketServer({ server: this.#http, perMessageDeflate: false });
 
   async start() {
-    this.#sockets.on("connection", (socket) => {
+    const paths = new Map();
+    this.#sockets.on("connection", (socket, { url }) => {
+      paths.set(socket, url);
+      socket.on("close", () => paths.delete(socket));
       socket.on("message", (data, isBinary) => {
-        for (const other of this.#sockets.clients) if (other !== socket) other.send(data, { binary: isBinary });
+        for (const [other, path] of paths) if (other !== socket && path === url) other.send(data, { binary: isBinary });
       });
     });
     await new Promise((resolve) => this.#http.listen(0, "127.0.0.1", resolve));
