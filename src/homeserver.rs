@@ -28,7 +28,9 @@ pub mod room_view;
 pub mod rooms;
 pub mod sender;
 pub mod sessions;
+pub mod spaces;
 pub mod states;
+pub mod summaries;
 pub mod sync;
 pub mod tags;
 pub mod timeline;
@@ -54,6 +56,7 @@ use self::{
     rooms::{Rooms, join::Joins},
     sender::{OutboxStatus, Sender},
     sessions::Sessions,
+    spaces::Walks,
     sync::streams::lazy_members::LazyMembers,
     unread::Unread,
     user_rows::UserRows,
@@ -129,6 +132,8 @@ pub struct Homeserver {
     pub(crate) creating: Mutex<()>,
     pub(crate) joins: Joins,
     pub(crate) room_facts: RoomFacts,
+    pub(crate) walks: Walks,
+    pub(crate) foreign_spaces: spaces::foreign::Answers,
 }
 
 impl Homeserver {
@@ -165,6 +170,8 @@ impl Homeserver {
             creating: Mutex::default(),
             joins: Joins::default(),
             room_facts: RoomFacts::default(),
+            walks: Walks::default(),
+            foreign_spaces: spaces::foreign::Answers::default(),
             environment,
         });
         // Before anything is sent, as what waits to be sent needs addresses.

@@ -19,6 +19,7 @@ pub mod relations;
 mod reshaped;
 pub mod room;
 pub mod session;
+pub mod space;
 pub mod state;
 pub mod sync;
 pub mod tag;
@@ -100,11 +101,13 @@ pub(super) fn routes() -> Vec<Route> {
         route(room::create_room),
         route(room::get_event_by_timestamp),
         route(room::get_room_event),
+        route(room::get_summary).also("/_matrix/client/unstable/im.nheko.summary/summary/{room_id_or_alias}"),
         route(session::get_login_token),
         route(session::get_login_types),
         route(session::login),
         route(session::logout),
         route(session::logout_all),
+        route(space::get_hierarchy),
         route(state::get_state_event_for_key)
             .also("/_matrix/client/r0/rooms/{room_id}/state/{event_type}")
             .also("/_matrix/client/v3/rooms/{room_id}/state/{event_type}"),

@@ -5,6 +5,7 @@ pub mod discovery;
 pub mod event;
 pub mod membership;
 pub mod query;
+pub mod space;
 pub mod transactions;
 
 use super::router::{Route, route};
@@ -31,5 +32,6 @@ pub(super) fn routes() -> Vec<Route> {
         route(query::get_room_information),
         route(directory::get_public_rooms),
         route(directory::get_public_rooms_filtered),
+        route(space::get_hierarchy),
     ]
 }

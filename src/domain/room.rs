@@ -5,5 +5,6 @@ pub mod extremities;
 pub mod power;
 pub mod preset;
 pub mod resolve;
+pub mod space;
 pub mod summary;
 pub mod visibility;

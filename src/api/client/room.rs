@@ -3,7 +3,7 @@ use std::rc::Rc;
 
 use ruma::{
     CanonicalJsonObject, OwnedRoomAliasId, RoomAliasId,
-    api::client::room::{aliases, create_room, get_event_by_timestamp, get_room_event},
+    api::client::room::{aliases, create_room, get_event_by_timestamp, get_room_event, get_summary},
     events::AnyInitialStateEvent,
     serde::Raw,
 };
@@ -23,6 +23,7 @@ use crate::{
             membership::profile_content,
         },
         sessions::Session,
+        summaries,
     },
 };
 
@@ -92,6 +93,25 @@ pub async fn aliases(
 ) -> Result<aliases::v3::Response, ApiError> {
     let aliases = alias_workflow::of_room(homeserver, &session.user_id, &request.room_id).await?;
     Ok(aliases::v3::Response::new(aliases))
+}
+
+/// `GET /_matrix/client/v1/room_summary/{roomIdOrAlias}` (client-server API, "Room summaries")
+pub async fn get_summary(
+    homeserver: &Rc<Homeserver>,
+    session: Option<Session>,
+    request: get_summary::v1::Request,
+) -> Result<get_summary::v1::Response, ApiError> {
+    let get_summary::v1::Request { room_id_or_alias, via, .. } = request;
+    let (room_id, servers) = match room_id_or_alias.try_into() {
+        Ok(room_id) => (room_id, Vec::new()),
+        Err(alias) => alias_workflow::resolve(homeserver, &alias).await?,
+    };
+    let via: Vec<_> = via.into_iter().chain(servers).collect();
+    let user = session.as_ref().map(|session| &*session.user_id);
+    let (facts, membership) = summaries::of_room(homeserver, &room_id, &via, user).await?;
+    let mut response = get_summary::v1::Response::new((*facts).clone());
+    response.membership = membership;
+    Ok(response)
 }
 
 fn local_alias(homeserver: &Homeserver, name: &str) -> Result<OwnedRoomAliasId, ApiError> {

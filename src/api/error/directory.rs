@@ -3,7 +3,7 @@ use http::StatusCode;
 use ruma::api::error::ErrorKind;
 
 use super::ApiError;
-use crate::homeserver::{aliases::AliasError, directory::DirectoryError};
+use crate::homeserver::{aliases::AliasError, directory::DirectoryError, spaces::SpaceError, summaries::SummaryError};
 
 impl From<DirectoryError> for ApiError {
     fn from(error: DirectoryError) -> Self {
@@ -31,6 +31,26 @@ impl From<AliasError> for ApiError {
                 Self::new(StatusCode::BAD_REQUEST, ErrorKind::BadAlias, message)
             }
             AliasError::Peer(error) => error.into(),
+        }
+    }
+}
+
+impl From<SpaceError> for ApiError {
+    fn from(error: SpaceError) -> Self {
+        let message = error.to_string();
+        match error {
+            SpaceError::Store(error) => error.into(),
+            SpaceError::Forbidden => Self::forbidden(message),
+            SpaceError::NoLimit | SpaceError::UnknownToken | SpaceError::Changed => Self::invalid_param(message),
+        }
+    }
+}
+
+impl From<SummaryError> for ApiError {
+    fn from(error: SummaryError) -> Self {
+        match error {
+            SummaryError::Store(error) => error.into(),
+            SummaryError::NotFound => Self::not_found(error.to_string()),
         }
     }
 }
