@@ -9,6 +9,7 @@ pub mod room;
 pub mod room_version;
 pub mod sync_token;
 pub mod typing;
+pub mod user_terms;
 
 #[cfg(test)]
 pub(crate) mod test_room;

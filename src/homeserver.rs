@@ -16,6 +16,7 @@ pub mod heads;
 pub mod identity;
 pub mod inspect;
 pub mod messages;
+pub mod mutual_rooms;
 pub mod notifier;
 pub mod passwords;
 pub mod peers;
@@ -36,6 +37,7 @@ pub mod tags;
 pub mod timeline;
 pub mod transactions;
 pub mod unread;
+pub mod user_directory;
 pub mod user_rows;
 pub mod visibility;
 
@@ -59,6 +61,7 @@ use self::{
     spaces::Walks,
     sync::streams::lazy_members::LazyMembers,
     unread::Unread,
+    user_directory::UserDirectory,
     user_rows::UserRows,
 };
 use crate::{
@@ -132,6 +135,7 @@ pub struct Homeserver {
     pub(crate) creating: Mutex<()>,
     pub(crate) joins: Joins,
     pub(crate) room_facts: RoomFacts,
+    pub(crate) user_directory: UserDirectory,
     pub(crate) walks: Walks,
     pub(crate) foreign_spaces: spaces::foreign::Answers,
 }
@@ -170,6 +174,7 @@ impl Homeserver {
             creating: Mutex::default(),
             joins: Joins::default(),
             room_facts: RoomFacts::default(),
+            user_directory: UserDirectory::default(),
             walks: Walks::default(),
             foreign_spaces: spaces::foreign::Answers::default(),
             environment,

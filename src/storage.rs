@@ -67,6 +67,20 @@ impl Database {
         self.scan_bytes::<T>(start, end, direction, limit).await
     }
 
+    /// Rows of the prefix that follow the key `after`, or its first ones, at most `limit`: for tables of any size.
+    pub async fn scan_after<T: Table, P: Key>(
+        &self,
+        prefix: &P,
+        after: Option<&T::Key>,
+        limit: usize,
+    ) -> Result<Vec<(T::Key, T::Row)>, StoreError> {
+        let first = table::encode_prefix::<T, P>(prefix);
+        let end = key::after_prefix(&first);
+        // The next key after `after` in byte order.
+        let start = after.map_or(first, |key| [table::encode_key::<T>(key).as_slice(), &[0]].concat());
+        self.scan_bytes::<T>(start, end, Direction::Ascending, limit).await
+    }
+
     /// Rows with `start <= key < end`, at most `limit`.
     pub async fn scan_range<T: Table>(
         &self,

@@ -25,6 +25,7 @@ pub mod sync;
 pub mod tag;
 pub mod threads;
 pub mod typing;
+pub mod user_directory;
 pub mod voip;
 pub mod warren;
 
@@ -68,6 +69,8 @@ pub(super) fn routes() -> Vec<Route> {
         route(membership::ban_user),
         route(membership::forget_room),
         route(membership::get_member_events),
+        route(membership::get_mutual_rooms),
+        route(membership::get_mutual_rooms_unstable),
         route(membership::invite_user),
         route(membership::join_room_by_id),
         route(membership::join_room_by_id_or_alias),
@@ -121,6 +124,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(tag::get_tags),
         route(threads::get_threads),
         route(typing::create_typing_event),
+        route(user_directory::search_users),
         route(voip::get_turn_server_info),
         route(warren::add_address_hints),
     ]

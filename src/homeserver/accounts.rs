@@ -8,6 +8,7 @@ use super::{
     passwords::{self, PasswordError, TooManyFailures},
     push_rules,
     sessions::{self, Session},
+    user_directory,
 };
 use crate::{
     ports::{Batch, StoreError},
@@ -122,6 +123,7 @@ pub async fn register(homeserver: &Homeserver, new: NewAccount) -> Result<(Owned
     let mut batch = Batch::strict();
     let created_ms = homeserver.environment.clock.now_ms();
     batch.put::<Users>(&user_id, &UserRow { created_ms, password_hash, ..UserRow::default() });
+    user_directory::put_account(&mut batch, &user_id, None);
     push_rules::put_defaults(&mut batch, &user_id, position.value());
     let login = match new.device {
         Some(device) => Some(devices::log_in(homeserver, &mut batch, &user_id, device).await?),

@@ -7,7 +7,7 @@ use ruma::{
 use serde_json::Value;
 use thiserror::Error;
 
-use super::{Homeserver, peers::PeerError, rooms::membership};
+use super::{Homeserver, peers::PeerError, rooms::membership, user_directory};
 use crate::{
     ports::{Batch, Lane, StoreError},
     storage::tables::{RoomMembers, Rooms, Users},
@@ -173,6 +173,9 @@ async fn change(
     }
     let mut batch = Batch::strict();
     batch.put::<Users>(&key, &row);
+    if name == "displayname" {
+        user_directory::put_account(&mut batch, user_id, row.profile.get(name).and_then(Value::as_str));
+    }
     homeserver.database.commit(batch).await?;
     drop(accounts);
     if ROOM_FIELDS.contains(&name) {

@@ -64,6 +64,16 @@ pub struct Live {
     pub relations: RelationsIndex,
 }
 
+/// A room in short, as its row has it.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    pub id: OwnedRoomId,
+    pub num: u64,
+    /// Its current state, a key of `states`.
+    pub state: u64,
+    pub resident: bool,
+}
+
 pub struct Room {
     pub id: OwnedRoomId,
     pub num: u64,
@@ -166,6 +176,18 @@ impl Rooms {
             .iter()
             .filter(|(_, row)| matches!(row.relations, RelationsIndex::Absent | RelationsIndex::Building { .. }));
         unindexed.map(|(room_id, _)| room_id.clone()).collect()
+    }
+
+    /// Where every room we have a copy of stands, read from memory.
+    pub fn standings(&self) -> Vec<Standing> {
+        let rows = self.rows.borrow();
+        let standing = |(id, row): (&OwnedRoomId, &RoomRow)| Standing {
+            id: id.clone(),
+            num: row.num,
+            state: row.state,
+            resident: row.resident,
+        };
+        rows.iter().map(standing).collect()
     }
 
     /// The order of the newest timeline event of a room, read from memory. `None` if we have no copy of the room.

@@ -7,6 +7,7 @@ pub mod devices;
 pub mod events;
 pub mod filters;
 pub mod gaps;
+pub mod indexed_rooms;
 pub mod login_tokens;
 pub mod memberships;
 pub mod notifications;
@@ -27,6 +28,7 @@ pub mod staged_pdus;
 pub mod states;
 pub mod threads;
 pub mod timeline;
+pub mod user_terms;
 pub mod users;
 
 pub use self::{
@@ -38,6 +40,7 @@ pub use self::{
     events::{EventHeader, EventRow, Events, StoredVerdict},
     filters::Filters,
     gaps::{GapRow, Gaps},
+    indexed_rooms::{IndexedRoomRow, IndexedRooms},
     login_tokens::{LoginTokenRow, LoginTokens},
     memberships::{MembershipRow, Memberships},
     notifications::{NotificationRow, Notifications},
@@ -58,6 +61,7 @@ pub use self::{
     states::{StateRow, States},
     threads::Threads,
     timeline::Timeline,
+    user_terms::UserTerms,
     users::{UserRow, Users},
 };
 
@@ -69,7 +73,7 @@ mod tests {
     use crate::storage::{Key, KeyReader, Row, Table};
 
     /// The ids in use; a duplicate or a change of one is data loss.
-    const IDS: [(u8, &str); 29] = [
+    const IDS: [(u8, &str); 31] = [
         (Schema::ID, "schema"),
         (ServerIdentity::ID, "server_identity"),
         (Positions::ID, "positions"),
@@ -99,6 +103,8 @@ mod tests {
         (Relations::ID, "relations"),
         (Related::ID, "related"),
         (Threads::ID, "threads"),
+        (UserTerms::ID, "user_terms"),
+        (IndexedRooms::ID, "indexed_rooms"),
     ];
 
     #[test]

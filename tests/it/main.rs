@@ -30,6 +30,7 @@ mod client_tag;
 mod client_threads;
 mod client_txns;
 mod client_typing;
+mod client_user_directory;
 mod client_warren;
 mod federation_ancestry;
 mod federation_auth;

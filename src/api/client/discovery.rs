@@ -30,6 +30,13 @@ const SPEC_VERSIONS: [&str; 16] = [
     "v1.14", "v1.15", "v1.16",
 ];
 
+/// What is served besides, as clients ask for it.
+const UNSTABLE_FEATURES: [&str; 3] = [
+    "uk.half-shot.msc2666.query_mutual_rooms",
+    "uk.half-shot.msc2666.query_mutual_rooms.stable",
+    "warren.address_hints",
+];
+
 /// `GET /_matrix/client/versions` (client-server API, "API Versions")
 pub async fn get_supported_versions(
     _homeserver: &Rc<Homeserver>,
@@ -37,7 +44,9 @@ pub async fn get_supported_versions(
     _request: get_supported_versions::Request,
 ) -> Result<get_supported_versions::Response, ApiError> {
     let mut response = get_supported_versions::Response::new(SPEC_VERSIONS.map(str::to_owned).into());
-    response.unstable_features.insert("warren.address_hints".to_owned(), true);
+    for feature in UNSTABLE_FEATURES {
+        response.unstable_features.insert(feature.to_owned(), true);
+    }
     Ok(response)
 }
 

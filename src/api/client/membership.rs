@@ -2,9 +2,9 @@
 use std::rc::Rc;
 
 use ruma::{
-    CanonicalJsonObject, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, RoomOrAliasId,
+    CanonicalJsonObject, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, RoomOrAliasId, UInt,
     api::client::membership::{
-        ban_user, forget_room, get_member_events,
+        ban_user, forget_room, get_member_events, get_mutual_rooms,
         invite_user::{self, v3::InvitationRecipient},
         join_room_by_id, join_room_by_id_or_alias, joined_members, joined_rooms, kick_user, leave_room, unban_user,
     },
@@ -16,6 +16,7 @@ use crate::{
         Homeserver, aliases,
         client_event::{Style, format_state},
         messages::order_of,
+        mutual_rooms,
         room_view::{self, RoomView},
         rooms::{
             invite, join,
@@ -170,4 +171,31 @@ pub async fn joined_rooms(
 ) -> Result<joined_rooms::v3::Response, ApiError> {
     let rooms = user_rows::joined_rooms(homeserver, &session.user_id).await?;
     Ok(joined_rooms::v3::Response::new(rooms))
+}
+
+/// `GET /_matrix/client/v1/mutual_rooms` (client-server API, "Mutual rooms")
+pub async fn get_mutual_rooms(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: get_mutual_rooms::v1::Request,
+) -> Result<get_mutual_rooms::v1::Response, ApiError> {
+    let shared =
+        mutual_rooms::of_users(homeserver, &session.user_id, &request.user_id, request.from.as_deref()).await?;
+    let count = UInt::try_from(shared.count).unwrap_or(UInt::MAX);
+    let mut response = get_mutual_rooms::v1::Response::new(count, shared.joined);
+    response.next_batch = shared.next_batch;
+    Ok(response)
+}
+
+/// `GET /_matrix/client/unstable/uk.half-shot.msc2666/user/mutual_rooms` (MSC2666)
+pub async fn get_mutual_rooms_unstable(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: get_mutual_rooms::unstable::Request,
+) -> Result<get_mutual_rooms::unstable::Response, ApiError> {
+    let shared =
+        mutual_rooms::of_users(homeserver, &session.user_id, &request.user_id, request.from.as_deref()).await?;
+    let mut response = get_mutual_rooms::unstable::Response::new(shared.joined);
+    response.next_batch = shared.next_batch;
+    Ok(response)
 }

@@ -19,8 +19,7 @@ pub async fn search_users(
     request: search_users::v3::Request,
 ) -> Result<search_users::v3::Response, ApiError> {
     let limit = usize::try_from(u64::from(request.limit)).unwrap_or(usize::MAX).min(RESULTS_MAX);
-    let (found, limited) =
-        user_directory::search(homeserver, &session.user_id, &request.search_term, limit).await?;
+    let (found, limited) = user_directory::search(homeserver, &session.user_id, &request.search_term, limit).await?;
     let results = found.into_iter().map(|found| {
         let mut user = search_users::v3::User::new(found.user_id);
         (user.display_name, user.avatar_url) = (found.name, found.avatar);

@@ -3,7 +3,10 @@ use http::StatusCode;
 use ruma::api::error::ErrorKind;
 
 use super::ApiError;
-use crate::homeserver::{aliases::AliasError, directory::DirectoryError, spaces::SpaceError, summaries::SummaryError};
+use crate::homeserver::{
+    aliases::AliasError, directory::DirectoryError, mutual_rooms::MutualRoomsError, spaces::SpaceError,
+    summaries::SummaryError,
+};
 
 impl From<DirectoryError> for ApiError {
     fn from(error: DirectoryError) -> Self {
@@ -51,6 +54,18 @@ impl From<SummaryError> for ApiError {
         match error {
             SummaryError::Store(error) => error.into(),
             SummaryError::NotFound => Self::not_found(error.to_string()),
+        }
+    }
+}
+
+impl From<MutualRoomsError> for ApiError {
+    fn from(error: MutualRoomsError) -> Self {
+        let message = error.to_string();
+        match error {
+            MutualRoomsError::Store(error) => error.into(),
+            MutualRoomsError::Oneself | MutualRoomsError::BadUserId | MutualRoomsError::UnknownToken => {
+                Self::invalid_param(message)
+            }
         }
     }
 }

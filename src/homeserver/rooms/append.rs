@@ -4,7 +4,7 @@ mod members;
 mod redactions;
 mod relations;
 
-pub use self::members::strip;
+pub use self::members::{changed_members, strip};
 
 use std::{
     cell::RefCell,

@@ -165,7 +165,7 @@ fn member_row(event: &Pdu) -> RoomMemberRow {
 }
 
 /// Users whose membership event differs between two states.
-fn changed_members(old: &State, new: &State) -> BTreeSet<OwnedUserId> {
+pub fn changed_members(old: &State, new: &State) -> BTreeSet<OwnedUserId> {
     if old.id == new.id {
         return BTreeSet::new();
     }
