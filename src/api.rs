@@ -19,7 +19,11 @@ use futures::{
 use http::{HeaderValue, Method, StatusCode, header};
 use ruma::api::error::ErrorKind;
 
-pub use self::{error::ApiError, limits::CLIENT_BODY_MAX_BYTES, router::Operation};
+pub use self::{
+    error::ApiError,
+    limits::{CLIENT_BODY_MAX_BYTES, ClientAddress},
+    router::Operation,
+};
 use self::{limits::FEDERATION_BODY_MAX_BYTES, router::Router};
 use crate::{domain::identity::PublicKey, homeserver::Homeserver};
 

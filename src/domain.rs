@@ -5,6 +5,7 @@ pub mod event_filter;
 pub mod identity;
 pub mod outbox;
 pub mod push_rules;
+pub mod rate_limit;
 pub mod room;
 pub mod room_version;
 pub mod sync_token;

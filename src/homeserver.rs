@@ -23,6 +23,7 @@ pub mod peers;
 pub mod positions;
 pub mod profiles;
 pub mod push_rules;
+pub mod rate_limits;
 pub mod relations;
 pub mod room_facts;
 pub mod room_view;
@@ -54,6 +55,7 @@ use self::{
     notifier::Notifier,
     passwords::PasswordFailures,
     positions::Positions,
+    rate_limits::RateLimits,
     room_facts::RoomFacts,
     rooms::{Rooms, join::Joins},
     sender::{OutboxStatus, Sender},
@@ -78,6 +80,8 @@ pub struct Options {
     pub registration: Registration,
     /// Of rooms whose creator asks for no version: a supported one.
     pub default_room_version: RoomVersionId,
+    /// Whether clients and peers that ask without end are held back.
+    pub limit_rates: bool,
 }
 
 /// Who may make an account by `POST /register`.
@@ -96,6 +100,7 @@ impl Default for Options {
             client_base_url: None,
             registration: Registration::default(),
             default_room_version: DEFAULT_ROOM_VERSION,
+            limit_rates: false,
         }
     }
 }
@@ -135,6 +140,7 @@ pub struct Homeserver {
     pub(crate) creating: Mutex<()>,
     pub(crate) joins: Joins,
     pub(crate) room_facts: RoomFacts,
+    pub(crate) rate_limits: RateLimits,
     pub(crate) user_directory: UserDirectory,
     pub(crate) walks: Walks,
     pub(crate) foreign_spaces: spaces::foreign::Answers,
@@ -151,6 +157,7 @@ impl Homeserver {
         let positions = Positions::open(database.clone()).await?;
         let notifier = positions.notifier();
         let rooms = Rooms::open(database.clone(), positions.clone()).await?;
+        let rate_limits = RateLimits::new(options.limit_rates);
         let server = Rc::new(Self {
             options,
             identity,
@@ -174,6 +181,7 @@ impl Homeserver {
             creating: Mutex::default(),
             joins: Joins::default(),
             room_facts: RoomFacts::default(),
+            rate_limits,
             user_directory: UserDirectory::default(),
             walks: Walks::default(),
             foreign_spaces: spaces::foreign::Answers::default(),

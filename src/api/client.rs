@@ -41,11 +41,11 @@ use super::{
 pub(super) fn routes() -> Vec<Route> {
     vec![
         route(account::get_username_availability),
-        route(account::register),
+        route(account::register).entrance(),
         route(account::whoami),
         route(alias::create_alias),
         route(alias::delete_alias),
-        route(alias::get_alias),
+        route(alias::get_alias).costing(2),
         route(config::get_global_account_data),
         route(config::get_room_account_data),
         route(config::set_global_account_data),
@@ -56,8 +56,8 @@ pub(super) fn routes() -> Vec<Route> {
         route(device::get_device),
         route(device::get_devices),
         route(device::update_device),
-        route(directory::get_public_rooms),
-        route(directory::get_public_rooms_filtered),
+        route(directory::get_public_rooms).costing(5),
+        route(directory::get_public_rooms_filtered).costing(5),
         route(directory::get_room_visibility),
         route(directory::set_room_visibility),
         route(discovery::discover_homeserver),
@@ -101,16 +101,18 @@ pub(super) fn routes() -> Vec<Route> {
         route(relations::get_relating_events_with_rel_type),
         route(relations::get_relating_events_with_rel_type_and_event_type),
         route(room::aliases),
-        route(room::create_room),
-        route(room::get_event_by_timestamp),
+        route(room::create_room).costing(5),
+        route(room::get_event_by_timestamp).costing(2),
         route(room::get_room_event),
-        route(room::get_summary).also("/_matrix/client/unstable/im.nheko.summary/summary/{room_id_or_alias}"),
+        route(room::get_summary)
+            .costing(10)
+            .also("/_matrix/client/unstable/im.nheko.summary/summary/{room_id_or_alias}"),
         route(session::get_login_token),
         route(session::get_login_types),
-        route(session::login),
+        route(session::login).entrance(),
         route(session::logout),
         route(session::logout_all),
-        route(space::get_hierarchy),
+        route(space::get_hierarchy).costing(10),
         route(state::get_state_event_for_key)
             .also("/_matrix/client/r0/rooms/{room_id}/state/{event_type}")
             .also("/_matrix/client/v3/rooms/{room_id}/state/{event_type}"),
@@ -124,7 +126,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(tag::get_tags),
         route(threads::get_threads),
         route(typing::create_typing_event),
-        route(user_directory::search_users),
+        route(user_directory::search_users).costing(5),
         route(voip::get_turn_server_info),
         route(warren::add_address_hints),
     ]

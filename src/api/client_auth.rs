@@ -51,6 +51,10 @@ impl Authenticate for AccessToken {
         let session = session_of(homeserver, &Self::extract_authentication(request).map_err(unreadable)?).await?;
         Ok(Session { request_id: request_id(request), ..session })
     }
+
+    fn session(session: &Session) -> Option<&Session> {
+        Some(session)
+    }
 }
 
 impl Authenticate for AccessTokenOptional {
@@ -65,6 +69,10 @@ impl Authenticate for AccessTokenOptional {
             Some(token) => session_of(homeserver, &token).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    fn session(session: &Option<Session>) -> Option<&Session> {
+        session.as_ref()
     }
 }
 

@@ -4,6 +4,7 @@
 mod account_data;
 mod accounts;
 mod directory;
+mod rates;
 mod reading;
 mod rooms;
 

@@ -1,6 +1,6 @@
 //! From method and path to handler. ruma's request types say which method, paths and authentication an endpoint has, so
 //! that a request type is its own route.
-use std::{collections::BTreeMap, future::Future, rc::Rc};
+use std::{borrow::Cow, collections::BTreeMap, future::Future, rc::Rc};
 
 use bytes::BytesMut;
 use futures::future::{FutureExt, LocalBoxFuture};
@@ -11,8 +11,12 @@ use ruma::api::{
     path_builder::PathBuilder,
 };
 
-use super::{ApiError, Origin, Request, Response};
-use crate::homeserver::Homeserver;
+use super::{ApiError, ClientAddress, Origin, Request, Response};
+use crate::homeserver::{Homeserver, sessions::Session};
+
+/// Where clients of before the first release of the specification ask for what the second prefix has.
+const OLDEST_PREFIX: &str = "/_matrix/client/api/v1/";
+const OLD_PREFIX: &str = "/_matrix/client/r0/";
 
 /// How an endpoint with this authentication scheme learns who asks.
 pub trait Authenticate: AuthScheme {
@@ -24,6 +28,11 @@ pub trait Authenticate: AuthScheme {
         request: &Request,
         origin: Origin,
     ) -> impl Future<Output = Result<Self::Principal, ApiError>>;
+
+    /// The session that the request counts for, if it is somebody's who has logged in.
+    fn session(_principal: &Self::Principal) -> Option<&Session> {
+        None
+    }
 }
 
 /// A request whose path matched a route.
@@ -31,6 +40,29 @@ struct Incoming {
     request: Request,
     origin: Origin,
     path_args: Vec<String>,
+    toll: Toll,
+}
+
+/// What a request takes of how often somebody may ask.
+#[derive(Clone, Copy)]
+struct Toll {
+    /// 1 for what costs a few reads; more for what makes us ask others or read much.
+    cost: u32,
+    /// Whether it asks to be let in, and counts for that as well.
+    entrance: bool,
+}
+
+impl Toll {
+    /// For a client's request: of a device, or of an address where nobody has logged in.
+    fn charge(self, homeserver: &Homeserver, request: &Request, session: Option<&Session>) -> Result<(), ApiError> {
+        let (limits, now_ms) = (&homeserver.rate_limits, homeserver.environment.clock.now_ms());
+        let Some(session) = session else {
+            let address = request.extensions().get::<ClientAddress>().map(|address| address.0);
+            limits.address(address, self.cost, now_ms)?;
+            return if self.entrance { Ok(limits.entrance(address, now_ms)?) } else { Ok(()) };
+        };
+        Ok(limits.session(session, self.cost, now_ms)?)
+    }
 }
 
 type Handler =
@@ -43,6 +75,7 @@ pub struct Route {
     handler: Handler,
     handler_name: &'static str,
     may_be_abandoned: bool,
+    toll: Toll,
 }
 
 /// An endpoint as `docs/spec-coverage.md` lists it.
@@ -53,6 +86,8 @@ pub struct Operation {
     pub path: &'static str,
     /// The handler's path below `warren::api::`.
     pub handler: &'static str,
+    /// Every path it is served under, `path` included.
+    pub paths: Vec<&'static str>,
 }
 
 /// The route of the ruma request type that `handler` takes: its method, every path it ever had, its authentication.
@@ -66,8 +101,13 @@ where
     let handler_name = std::any::type_name::<H>();
     let boxed = move |homeserver: Rc<Homeserver>, incoming: Incoming| {
         async move {
-            let Incoming { request, origin, path_args } = incoming;
-            let principal = R::Authentication::authenticate(&homeserver, &request, origin).await?;
+            let Incoming { request, origin, path_args, toll } = incoming;
+            let authenticated = R::Authentication::authenticate(&homeserver, &request, origin).await;
+            if origin == Origin::Client {
+                let session = authenticated.as_ref().ok().and_then(R::Authentication::session);
+                toll.charge(&homeserver, &request, session)?;
+            }
+            let principal = authenticated?;
             check_body(&request)?;
             let (parts, body) = request.into_parts();
             let path_args: Vec<&str> = path_args.iter().map(String::as_str).collect();
@@ -86,6 +126,7 @@ where
         handler: Box::new(boxed),
         handler_name: handler_name.strip_prefix("warren::api::").unwrap_or(handler_name),
         may_be_abandoned: false,
+        toll: Toll { cost: 1, entrance: false },
     }
 }
 
@@ -99,6 +140,16 @@ impl Route {
     /// Says that a request may be dropped at any point once nobody waits for its answer: it changes nothing.
     pub fn abandonable(self) -> Self {
         Self { may_be_abandoned: true, ..self }
+    }
+
+    /// Says that a request counts as so many: it makes us ask others, or read much.
+    pub fn costing(self, cost: u32) -> Self {
+        Self { toll: Toll { cost, ..self.toll }, ..self }
+    }
+
+    /// Says that a request asks to be let in, which may be tried less often than others.
+    pub fn entrance(self) -> Self {
+        Self { toll: Toll { entrance: true, ..self.toll }, ..self }
     }
 }
 
@@ -156,6 +207,7 @@ impl Router {
             method: route.method.to_string(),
             path: route.paths.last().expect("every endpoint has a path"),
             handler: route.handler_name,
+            paths: route.paths.clone(),
         };
         self.routes.iter().map(operation).collect()
     }
@@ -172,10 +224,19 @@ impl Router {
         origin: Origin,
     ) -> Result<Response, ApiError> {
         let (route, path_args) = self.find(request.method(), request.uri().path())?;
-        (route.handler)(homeserver.clone(), Incoming { request, origin, path_args }).await
+        let toll = route.toll;
+        if let Origin::Peer(peer) = &origin {
+            // Before anything is verified, which is most of what a small request costs.
+            homeserver.rate_limits.peer(peer, toll.cost, homeserver.environment.clock.now_ms())?;
+        }
+        (route.handler)(homeserver.clone(), Incoming { request, origin, path_args, toll }).await
     }
 
     fn find(&self, method: &Method, path: &str) -> Result<(&Route, Vec<String>), ApiError> {
+        let path = match path.strip_prefix(OLDEST_PREFIX) {
+            Some(rest) => Cow::Owned(format!("{OLD_PREFIX}{rest}")),
+            None => Cow::Borrowed(path),
+        };
         let segments: Vec<&str> = path.split('/').collect();
         let mut matches = Vec::new();
         self.root.matches(&segments, &mut Vec::new(), &mut matches);
@@ -233,7 +294,6 @@ mod tests {
     use ruma::api::client::account::whoami::v3::{Request as Whoami, Response};
 
     use super::*;
-    use crate::homeserver::sessions::Session;
 
     async fn whoami(_: &Rc<Homeserver>, session: Session, _: Whoami) -> Result<Response, ApiError> {
         Ok(Response::new(session.user_id, false))

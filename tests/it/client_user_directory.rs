@@ -34,17 +34,17 @@ fn words_kept(server: &TestServer) -> usize {
 fn users_of_this_server_are_found_by_name_and_id() {
     let server = TestServer::new();
     let [alice, bob, carol] = ["alice", "bob", "carol-ann"].map(|name| server.register(name));
-    assert_eq!(found(&server, &alice, "bob"), [bob.id.clone()]);
-    assert_eq!(found(&server, &alice, "BO"), [bob.id.clone()]);
-    assert_eq!(found(&server, &alice, &bob.id), [bob.id.clone()]);
-    assert_eq!(found(&server, &alice, "ann"), [carol.id.clone()]);
-    assert_eq!(found(&server, &alice, "alice"), [alice.id.clone()]);
+    assert_eq!(found(&server, &alice, "bob"), [bob.id.as_str()]);
+    assert_eq!(found(&server, &alice, "BO"), [bob.id.as_str()]);
+    assert_eq!(found(&server, &alice, &bob.id), [bob.id.as_str()]);
+    assert_eq!(found(&server, &alice, "ann"), [carol.id.as_str()]);
+    assert_eq!(found(&server, &alice, "alice"), [alice.id.as_str()]);
     for nobody in ["", " ", "@", "ob", "dave", "bob carol"] {
         assert_eq!(found(&server, &alice, nobody), [""; 0], "{nobody:?}");
     }
     call_oneself(&server, &bob, "Robert Ångström");
-    assert_eq!(found(&server, &alice, "robert"), [bob.id.clone()]);
-    assert_eq!(found(&server, &alice, "ångs rob"), [bob.id.clone()]);
+    assert_eq!(found(&server, &alice, "robert"), [bob.id.as_str()]);
+    assert_eq!(found(&server, &alice, "ångs rob"), [bob.id.as_str()]);
     let answer = search(&server, &alice, json!({ "search_term": "bob" })).ok();
     let expected = json!({ "user_id": bob.id, "display_name": "Robert Ångström" });
     assert_eq!(answer, json!({ "results": [expected], "limited": false }));
@@ -57,7 +57,7 @@ fn users_of_this_server_are_found_by_name_and_id() {
     server.set_state(&bob, &room, "m.room.member", &bob.id, content);
     assert_eq!(found(&server, &alice, "secret"), [""; 0]);
     let again = TestServer::on(server.disk.clone());
-    assert_eq!(found(&again, &alice, "bertie"), [bob.id.clone()], "after a restart too");
+    assert_eq!(found(&again, &alice, "bertie"), [bob.id.as_str()], "after a restart too");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn users_of_other_servers_are_found_through_rooms_one_may_know_of() {
     assert_eq!(found_by(&bob, "liddell"), [""; 0], "we are not in the room yet");
     b.join(&bob, &room);
     network.settle();
-    assert_eq!(found_by(&bob, "liddell"), [alice.id.clone()]);
+    assert_eq!(found_by(&bob, "liddell"), [alice.id.as_str()]);
     assert_eq!(found_by(&dave, "liddell"), [""; 0], "shares no room with her");
     assert_eq!(found_by(&dave, &alice.id), [""; 0]);
     // Names change and people leave, and the words follow.
@@ -114,13 +114,13 @@ fn users_of_other_servers_are_found_through_rooms_one_may_know_of() {
     assert_eq!((found_by(&bob, "hargreaves"), found_by(&bob, "liddell")), (vec![alice.id.clone()], vec![]));
     a.set_state(&alice, &room, "m.room.history_visibility", "", json!({ "history_visibility": "world_readable" }));
     network.settle();
-    assert_eq!(found_by(&dave, "hargreaves"), [alice.id.clone()], "whoever wants may read the room");
+    assert_eq!(found_by(&dave, "hargreaves"), [alice.id.as_str()], "whoever wants may read the room");
     a.set_state(&alice, &room, "m.room.history_visibility", "", json!({ "history_visibility": "shared" }));
     network.settle();
     assert_eq!(found_by(&dave, "hargreaves"), [""; 0]);
     a.set_state(&alice, &room, "m.room.join_rules", "", json!({ "join_rule": "public" }));
     network.settle();
-    assert_eq!(found_by(&dave, "hargreaves"), [alice.id.clone()], "whoever wants may join it");
+    assert_eq!(found_by(&dave, "hargreaves"), [alice.id.as_str()], "whoever wants may join it");
     a.leave(&alice, &room);
     network.settle();
     assert_eq!(found_by(&bob, "hargreaves"), [""; 0]);

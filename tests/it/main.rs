@@ -6,6 +6,7 @@ mod harness;
 mod talk;
 
 mod api_faults;
+mod api_paths;
 mod client_account;
 mod client_alias;
 mod client_by_time;
@@ -48,6 +49,7 @@ mod federation_restricted;
 mod federation_scene;
 mod federation_space;
 mod federation_sync;
+mod rate_limits;
 mod rooms_create;
 mod rooms_redactions;
 mod spec_coverage;

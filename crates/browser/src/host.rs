@@ -214,7 +214,9 @@ impl Host {
             tasks: Rc::new(tasks.clone()),
             offload: Rc::new(InlineOffload),
         };
-        let homeserver = Homeserver::start(environment, identity, Options::default()).await.inspect_err(|_| {
+        // They touch no person: only what asks without end.
+        let options = Options { limit_rates: true, ..Options::default() };
+        let homeserver = Homeserver::start(environment, identity, options).await.inspect_err(|_| {
             status.stop();
             tasks.stop();
         })?;

@@ -131,6 +131,7 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
     let options = Options {
         registration: if settings.open_registration { Registration::Open } else { Registration::Closed },
         default_room_version: settings.default_room_version.clone(),
+        limit_rates: settings.limit_rates,
         ..Options::default()
     };
     let homeserver = Homeserver::start(environment, identity, options).await?;
@@ -149,9 +150,9 @@ fn tell_name(identity: &Identity) {
 }
 
 async fn serve_clients(listener: tokio::net::TcpListener, door: Rc<ClientDoor>, stop: impl Future<Output = ()>) {
-    let answer = move |request, _| {
+    let answer = move |request, remote: SocketAddr| {
         let door = door.clone();
-        async move { door.answer(request).await }
+        async move { door.answer(request, remote.ip()).await }
     };
     let answering = Answering { answer, broken: client_door::broken, idle_max: CLIENT_IDLE_MAX };
     let start = |connection: Connection| drop(spawn_local(connection.speak_http(answering.clone())));

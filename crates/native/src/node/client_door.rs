@@ -1,13 +1,13 @@
 //! HTTP requests of clients: read within limits, answered by the homeserver, every answer readable by any page.
-use std::rc::Rc;
+use std::{net::IpAddr, rc::Rc};
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use warren::{
-    api::{self, ApiError, Origin},
+    api::{self, ApiError, ClientAddress, Origin},
     homeserver::Homeserver,
 };
 
@@ -16,6 +16,9 @@ use super::{
     shared_secret::{self, SharedSecret},
 };
 use crate::request_body;
+
+/// The header in which a proxy adds whom it speaks for.
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
 pub struct ClientDoor {
     homeserver: Rc<Homeserver>,
@@ -30,11 +33,12 @@ impl ClientDoor {
     }
 
     /// Answers one request. Dropped when its client goes away: what was begun is finished, and what waits ends.
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    pub async fn answer(&self, request: Request<Incoming>, remote: IpAddr) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let _in_flight = self.metrics.request_begins();
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(ClientAddress(client_address(&parts.headers, remote)));
         let response = match request_body::read(body).await {
             Ok(body) => self.respond(Request::from_parts(parts, body)).await,
             Err(error) => api::with_cors(error.into_response()),
@@ -61,4 +65,35 @@ impl ClientDoor {
 /// The answer of a request whose handling panicked on the way to the homeserver or back.
 pub fn broken() -> Response<Full<Bytes>> {
     api::with_cors(ApiError::internal("the answer was lost to a panic").into_response()).map(Full::new)
+}
+
+/// Who asks: whom a proxy on this machine says that it speaks for, else whoever is connected.
+fn client_address(headers: &HeaderMap, remote: IpAddr) -> IpAddr {
+    if !remote.to_canonical().is_loopback() {
+        return remote;
+    }
+    // What stands before the last entry is what the client itself said.
+    let last = headers.get_all(FORWARDED_FOR).iter().next_back().and_then(|value| value.to_str().ok());
+    last.and_then(|list| list.rsplit(',').next()).and_then(|entry| entry.trim().parse().ok()).unwrap_or(remote)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_proxy_on_this_machine_is_believed_about_whom_it_speaks_for() {
+        let of = |remote: &str, forwarded: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in forwarded {
+                headers.append(FORWARDED_FOR, value.parse().unwrap());
+            }
+            client_address(&headers, remote.parse().unwrap()).to_string()
+        };
+        assert_eq!(of("127.0.0.1", &["203.0.113.9, 192.0.2.7"]), "192.0.2.7");
+        assert_eq!(of("::1", &["203.0.113.9", "2001:db8::7"]), "2001:db8::7");
+        assert_eq!(of("198.51.100.1", &["192.0.2.7"]), "198.51.100.1");
+        assert_eq!(of("127.0.0.1", &["nonsense"]), "127.0.0.1");
+        assert_eq!(of("127.0.0.1", &[]), "127.0.0.1");
+    }
 }

@@ -1,7 +1,7 @@
 //! What a node is told at its start: flags, and a TOML file with the same names. Flags come first.
 use std::{fs, io, net::SocketAddr, path::PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ruma::{OwnedServerName, RoomVersionId, ServerName};
 use serde::Deserialize;
 use warren::{
@@ -58,6 +58,13 @@ pub struct NodeFlags {
     #[arg(long, value_name = "VERSION")]
     pub default_room_version: Option<RoomVersionId>,
 
+    /// Hold back clients and peers that ask without end [default: on]
+    ///
+    /// Clients without a token are told apart by their address: behind a proxy on this machine by the last one in its
+    /// X-Forwarded-For.
+    #[arg(long, value_name = "on|off")]
+    pub rate_limits: Option<Switch>,
+
     /// Relay to be reachable through, and to reach others through; may be given up to 4 times
     ///
     /// `warren serve` tells its own in /config.json.
@@ -67,6 +74,13 @@ pub struct NodeFlags {
     /// Address and port where Prometheus finds metrics, at /metrics [default: none]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics_listen: Option<SocketAddr>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Switch {
+    On,
+    Off,
 }
 
 /// What the flags and the file come to.
@@ -79,6 +93,7 @@ pub struct Settings {
     pub open_registration: bool,
     pub registration_shared_secret: Option<String>,
     pub default_room_version: RoomVersionId,
+    pub limit_rates: bool,
     pub relays: Vec<String>,
     pub metrics_listen: Option<SocketAddr>,
 }
@@ -117,6 +132,7 @@ impl Settings {
             open_registration: flags.open_registration.or(file.open_registration).unwrap_or(false),
             registration_shared_secret: flags.registration_shared_secret.or(file.registration_shared_secret),
             default_room_version: default_room_version.unwrap_or(DEFAULT_ROOM_VERSION),
+            limit_rates: flags.rate_limits.or(file.rate_limits) != Some(Switch::Off),
             relays,
             metrics_listen: flags.metrics_listen.or(file.metrics_listen),
         };
@@ -190,7 +206,7 @@ mod tests {
         let file = format!(
             "server-name = \"a.example:8448\"\nclient-listen = \"0.0.0.0:81\"\ndata-dir = \"/d\"\n\
              open-registration = true\nregistration-shared-secret = \"long enough\"\ndefault-room-version = \"11\"\n\
-             relay = [\"{RELAY}\"]\nmetrics-listen = \"127.0.0.1:9000\"\n"
+             rate-limits = \"off\"\nrelay = [\"{RELAY}\"]\nmetrics-listen = \"127.0.0.1:9000\"\n"
         );
         let settings = resolve(&[], &file).unwrap();
         assert_eq!(settings.server_name.unwrap(), "a.example:8448");
@@ -199,17 +215,19 @@ mod tests {
         assert!(settings.open_registration);
         assert_eq!(settings.registration_shared_secret.as_deref(), Some("long enough"));
         assert_eq!(settings.default_room_version, RoomVersionId::V11);
+        assert!(!settings.limit_rates);
         assert_eq!(settings.relays, [RELAY]);
         assert_eq!(settings.metrics_listen.unwrap().to_string(), "127.0.0.1:9000");
     }
 
     #[test]
     fn flags_come_first() {
-        let file = "server-name = \"file\"\nclient-listen = \"0.0.0.0:81\"\nopen-registration = true\n";
-        let words = ["--server-name", "flag", "--open-registration=false", "--relay", RELAY];
+        let file =
+            "server-name = \"file\"\nrate-limits = \"off\"\nclient-listen = \"0.0.0.0:81\"\nopen-registration = true\n";
+        let words = ["--server-name", "flag", "--open-registration=false", "--rate-limits", "on", "--relay", RELAY];
         let settings = resolve(&words, file).unwrap();
         assert_eq!(settings.server_name.unwrap(), "flag");
-        assert!(!settings.open_registration);
+        assert!(!settings.open_registration && settings.limit_rates);
         assert_eq!(settings.relays, [RELAY]);
         assert_eq!(settings.client_listen.port(), 81, "what no flag says, the file does");
         assert_eq!(flags(&["--open-registration"]).open_registration, Some(true));
@@ -220,6 +238,7 @@ mod tests {
         let settings = Settings::resolve(NodeFlags::default()).unwrap();
         assert_eq!(settings.client_listen.to_string(), "127.0.0.1:8008");
         assert!(!settings.open_registration && settings.registration_shared_secret.is_none());
+        assert!(settings.limit_rates);
         assert!(settings.data_dir.ends_with("warren/node"), "{:?}", settings.data_dir);
     }
 
@@ -227,6 +246,7 @@ mod tests {
     fn what_cannot_be_is_refused_by_name() {
         for (file, words) in [
             ("colour = \"blue\"", "colour"),
+            ("rate-limits = \"a few\"", "rate-limits"),
             ("client-listen = \"nowhere\"", "client-listen"),
             ("server-name = \"not a name\"", "server-name"),
             ("relay = [\"/ip4/127.0.0.1/tcp/80\"]", "not the address of a relay"),
