@@ -1,5 +1,5 @@
 //! How large a request may be before anything reads it, and whom one counts for that says not who asks.
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// Where a request came from, put into its extensions by a shell that knows: those without a token are counted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,6 @@
 //! How often clients and peers may ask: generous to a person, an end to a client that runs away and to a peer that floods.
-use std::{
-    cell::RefCell,
-    net::{IpAddr, Ipv6Addr},
-    num::NonZeroUsize,
-};
+use core::net::{IpAddr, Ipv6Addr};
+use std::{cell::RefCell, num::NonZeroUsize};
 
 use ruma::{OwnedDeviceId, OwnedUserId};
 
