@@ -136,6 +136,7 @@ pub struct Homeserver {
     /// Held while rooms are told of a new profile, so that the newest is the last they hear of.
     pub(crate) telling_rooms: Mutex<()>,
     pub(crate) comparing: heads::Comparing,
+    pub(crate) absent: heads::absent::Absent,
     /// Held while a room is created, so that a repeated request sees what the first made.
     pub(crate) creating: Mutex<()>,
     pub(crate) joins: Joins,
@@ -178,6 +179,7 @@ impl Homeserver {
             accounts_lock: Mutex::default(),
             telling_rooms: Mutex::default(),
             comparing: heads::Comparing::default(),
+            absent: heads::absent::Absent::default(),
             creating: Mutex::default(),
             joins: Joins::default(),
             room_facts: RoomFacts::default(),

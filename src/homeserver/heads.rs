@@ -1,5 +1,7 @@
 //! Anti-entropy: servers that share a room tell each other their forward extremities when they meet, and each fetches
 //! what it lacks, so that nothing waits for the next message. Carried as an EDU of our own that others ignore.
+pub mod absent;
+
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -9,6 +11,7 @@ use std::{
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
 use serde::{Deserialize, Serialize};
 
+use self::absent::ABSENT_PER_EDU_MAX;
 use super::{
     Homeserver, addresses,
     edus::receipt,
@@ -36,6 +39,9 @@ pub struct HeadsContent {
     /// Whether it answers another one; answers are not answered.
     #[serde(default)]
     pub answer: bool,
+    /// Servers of these rooms that the sender cannot reach, to be greeted by whoever can.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<OwnedServerName>,
 }
 
 /// Tells `destination` the heads of every room it shares with us, and tries again what waited for it.
@@ -51,7 +57,7 @@ pub async fn meet(server: &Rc<Homeserver>, destination: &OwnedServerName) -> Res
         addresses::met(server, destination).await?;
     }
     for rooms in shared.chunks(HEADS_ROOMS_PER_EDU) {
-        tell(server, destination, rooms, false);
+        tell(server, destination, rooms, false, Vec::new());
     }
     receipt::repeat(server, destination, &shared).await?;
     for room in shared {
@@ -78,7 +84,7 @@ pub async fn look_around(server: &Rc<Homeserver>) -> Result<(), StoreError> {
     }
     for (name, rooms) in absent.into_iter().take(GREETED_AT_ONCE_MAX) {
         server.sender.peer_seen(&name);
-        tell(server, &name, &rooms[..rooms.len().min(HEADS_ROOMS_PER_EDU)], false);
+        tell(server, &name, &rooms[..rooms.len().min(HEADS_ROOMS_PER_EDU)], false, Vec::new());
     }
     Ok(())
 }
@@ -88,8 +94,11 @@ pub async fn look_around(server: &Rc<Homeserver>) -> Result<(), StoreError> {
 pub fn compare_in_background(server: &Rc<Homeserver>, origin: &OwnedServerName, content: HeadsContent) {
     match server.comparing.borrow_mut().entry(origin.clone()) {
         Entry::Occupied(mut busy) => {
-            let waiting = busy.get_mut().get_or_insert_with(|| HeadsContent { rooms: BTreeMap::new(), answer: true });
+            let empty = || HeadsContent { rooms: BTreeMap::new(), answer: true, absent: Vec::new() };
+            let waiting = busy.get_mut().get_or_insert_with(empty);
             waiting.answer &= content.answer;
+            let names_left = ABSENT_PER_EDU_MAX.saturating_sub(waiting.absent.len());
+            waiting.absent.extend(content.absent.into_iter().take(names_left));
             let room_left = HEADS_ROOMS_WAITING_MAX.saturating_sub(waiting.rooms.len());
             waiting.rooms.extend(content.rooms.into_iter().take(room_left));
             return;
@@ -115,7 +124,7 @@ pub fn compare_in_background(server: &Rc<Homeserver>, origin: &OwnedServerName, 
 /// Whether `origin` is in the room is not asked before: after a loss of power we may be the one who has forgotten. What
 /// it gives is checked like any event.
 async fn compare(server: &Rc<Homeserver>, origin: &OwnedServerName, content: HeadsContent) -> Result<(), StoreError> {
-    let mut ahead = Vec::new();
+    let (mut ahead, mut compared) = (Vec::new(), Vec::new());
     for (room_id, theirs) in content.rooms.into_iter().take(HEADS_ROOMS_WAITING_MAX) {
         let Some(room) = server.rooms.get(&room_id).await? else { continue };
         if !room.live().resident {
@@ -128,18 +137,27 @@ async fn compare(server: &Rc<Homeserver>, origin: &OwnedServerName, content: Hea
             theirs.iter().zip(&known).filter(|(_, event)| unknown(event.as_ref())).map(|(id, _)| id.clone()).collect();
         catch_up(server, &room, lacking, origin).await?;
         if room.has_joined_server(origin) && room.live().heads.iter().any(|head| !theirs.contains(head)) {
-            ahead.push(room);
+            ahead.push(room.clone());
         }
+        compared.push(room);
     }
+    absent::greet(server, origin, &compared, content.absent).await;
     if !content.answer && !ahead.is_empty() {
-        tell(server, origin, &ahead, true);
+        tell(server, origin, &ahead, true, Vec::new());
     }
     Ok(())
 }
 
-fn tell(server: &Homeserver, destination: &OwnedServerName, rooms: &[Rc<Room>], answer: bool) {
+fn tell(
+    server: &Homeserver,
+    destination: &OwnedServerName,
+    rooms: &[Rc<Room>],
+    answer: bool,
+    absent: Vec<OwnedServerName>,
+) {
     let heads = |room: &Rc<Room>| room.live().heads.iter().take(HEADS_PER_ROOM_MAX).cloned().collect();
-    let content = HeadsContent { rooms: rooms.iter().map(|room| (room.id.clone(), heads(room))).collect(), answer };
+    let content =
+        HeadsContent { rooms: rooms.iter().map(|room| (room.id.clone(), heads(room))).collect(), answer, absent };
     let edu = serde_json::json!({ "edu_type": HEADS_EDU_TYPE, "content": content });
     server.sender.send_passing_edu(destination, edu);
 }

@@ -14,7 +14,7 @@ use ruma::{
 };
 use serde::Serialize;
 
-use super::{Homeserver, peers::PeerError};
+use super::{Homeserver, heads::absent, peers::PeerError};
 use crate::{
     domain::outbox::{
         Backoff, OUTBOX_BACKOFF_MAX_MS, OUTBOX_INVITE_BACKOFF_MAX_MS, TRANSACTION_EDUS_MAX, TRANSACTION_PDUS_MAX,
@@ -84,9 +84,16 @@ impl Sender {
 
     /// Says that `rows` more wait in the outbox for `destination`.
     pub fn queued(&self, destination: &ServerName, rows: usize) {
-        self.with(destination, |entry| entry.waiting += rows);
+        let failing = self.with(destination, |entry| {
+            entry.waiting += rows;
+            entry.backoff.failures() > 0
+        });
         self.changed();
         self.wake(destination);
+        let server = self.server.borrow().upgrade();
+        if let Some(server) = server.filter(|_| failing) {
+            absent::missed(&server, destination);
+        }
     }
 
     /// How many rows of the outbox wait for `destination`.
@@ -191,6 +198,9 @@ async fn run(server: Rc<Homeserver>, destination: OwnedServerName) {
             }
         });
         sender.changed();
+        if matches!(round, Round::Failed { .. }) && sender.waiting(&destination) > 0 {
+            absent::missed(&server, &destination);
+        }
         if stop {
             return;
         }

@@ -33,6 +33,7 @@ mod client_txns;
 mod client_typing;
 mod client_user_directory;
 mod client_warren;
+mod federation_absent;
 mod federation_ancestry;
 mod federation_auth;
 mod federation_directory;
