@@ -6,6 +6,7 @@ pub mod aliases;
 pub mod by_time;
 pub mod client_event;
 pub mod client_txns;
+pub mod delayed_events;
 pub mod devices;
 pub mod directory;
 pub mod edus;
@@ -37,6 +38,7 @@ pub mod sync;
 pub mod tags;
 pub mod timeline;
 pub mod transactions;
+pub mod turn;
 pub mod unread;
 pub mod user_directory;
 pub mod user_rows;
@@ -50,6 +52,7 @@ use thiserror::Error;
 
 use self::{
     client_txns::ClientTxns,
+    delayed_events::DelayedEvents,
     edus::{receipt::Receipts, typing::Typing},
     event_times::EventTimes,
     notifier::Notifier,
@@ -62,6 +65,7 @@ use self::{
     sessions::Sessions,
     spaces::Walks,
     sync::streams::lazy_members::LazyMembers,
+    turn::TurnServer,
     unread::Unread,
     user_directory::UserDirectory,
     user_rows::UserRows,
@@ -82,6 +86,10 @@ pub struct Options {
     pub default_room_version: RoomVersionId,
     /// Whether clients and peers that ask without end are held back.
     pub limit_rates: bool,
+    /// What helps calls through firewalls, if there is such a server.
+    pub turn: Option<TurnServer>,
+    /// What carries the calls of many, as clients are told it (MSC4143).
+    pub rtc_transports: Vec<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// Who may make an account by `POST /register`.
@@ -101,6 +109,8 @@ impl Default for Options {
             registration: Registration::default(),
             default_room_version: DEFAULT_ROOM_VERSION,
             limit_rates: false,
+            turn: None,
+            rtc_transports: Vec::new(),
         }
     }
 }
@@ -126,6 +136,7 @@ pub struct Homeserver {
     pub(crate) sessions: Sessions,
     pub(crate) password_failures: PasswordFailures,
     pub(crate) client_txns: ClientTxns,
+    pub(crate) delayed_events: DelayedEvents,
     pub(crate) user_rows: UserRows,
     pub(crate) unread: Unread,
     pub(crate) receipts: Receipts,
@@ -171,6 +182,7 @@ impl Homeserver {
             sessions: Sessions::default(),
             password_failures: PasswordFailures::default(),
             client_txns: ClientTxns::default(),
+            delayed_events: DelayedEvents::default(),
             user_rows: UserRows::default(),
             unread: Unread::default(),
             receipts: Receipts::default(),
@@ -192,6 +204,7 @@ impl Homeserver {
         // Before anything is sent, as what waits to be sent needs addresses.
         addresses::recall(&server).await?;
         server.sender.start(&server).await?;
+        delayed_events::start(&server).await?;
         relations::catch_up::in_background(&server);
         Ok(server)
     }

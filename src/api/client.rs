@@ -3,10 +3,12 @@ pub mod account;
 pub mod alias;
 pub mod config;
 pub mod context;
+pub mod delayed_events;
 pub mod device;
 pub mod directory;
 pub mod discovery;
 pub mod filter;
+mod json;
 pub mod knock;
 pub mod membership;
 pub mod message;
@@ -18,6 +20,7 @@ pub mod redact;
 pub mod relations;
 mod reshaped;
 pub mod room;
+pub mod rtc;
 pub mod session;
 pub mod space;
 pub mod state;
@@ -51,6 +54,11 @@ pub(super) fn routes() -> Vec<Route> {
         route(config::set_global_account_data),
         route(config::set_room_account_data),
         route(context::get_context),
+        route(delayed_events::act_on_delayed_event),
+        route(delayed_events::get_all_delayed_events),
+        route(delayed_events::get_delayed_event),
+        route(delayed_events::send_delayed_event),
+        route(delayed_events::update_delayed_event),
         route(device::delete_device),
         route(device::delete_devices),
         route(device::get_device),
@@ -107,6 +115,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(room::get_summary)
             .costing(10)
             .also("/_matrix/client/unstable/im.nheko.summary/summary/{room_id_or_alias}"),
+        route(rtc::get_transports),
         route(session::get_login_token),
         route(session::get_login_types),
         route(session::login).entrance(),

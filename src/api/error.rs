@@ -3,6 +3,7 @@
 //! Each workflow has a small enum of its own; `error/` holds one file a workflow that turns it into an [`ApiError`].
 mod account_data;
 mod accounts;
+mod delayed_events;
 mod directory;
 mod rates;
 mod reading;

@@ -71,6 +71,9 @@ struct Unsigned<'a> {
     replaces_state: Option<&'a EventId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     transaction_id: Option<&'a str>,
+    /// MSC4140, for the sender only.
+    #[serde(rename = "org.matrix.msc4140.delay_id", skip_serializing_if = "Option::is_none")]
+    delay_id: Option<&'a str>,
 }
 
 /// Events of a timeline as `session`'s device sees them.
@@ -159,6 +162,7 @@ async fn format<T>(
             redacted_because: redaction.map(|redaction| redacted_because(now_ms, style, &redaction.pdu)),
             replaces_state: previous.map(|previous| &*previous.pdu.event_id),
             transaction_id: transaction_id(session, event),
+            delay_id: event.header.delay_id.as_deref().filter(|_| event.pdu.sender == session.user_id),
         };
         Raw::from_json(write(style, &event.pdu, unsigned))
     });
@@ -186,6 +190,7 @@ fn redacted_because(now_ms: u64, style: Style, redaction: &Pdu) -> Box<RawJsonVa
         redacted_because: None,
         replaces_state: None,
         transaction_id: None,
+        delay_id: None,
     };
     write(style, redaction, unsigned)
 }

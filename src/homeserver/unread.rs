@@ -30,7 +30,10 @@ use super::{
 };
 use crate::{
     domain::{
-        event::{Pdu, SharedPdu},
+        event::{
+            Pdu, SharedPdu,
+            relation::{Relation, THREAD},
+        },
         push_rules::{self, Event, Listener, SenderPower},
     },
     ports::{Batch, StoreError},
@@ -43,6 +46,9 @@ pub const UNREAD_PER_ROOM_MAX: usize = 10_000;
 const ROOMS_CACHED: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 /// Times a read is repeated because something changed meanwhile, before its result is used but not kept.
 const LOAD_ATTEMPTS_MAX: usize = 3;
+
+/// Relations followed from an event to the thread it belongs to.
+const THREAD_HOPS_MAX: usize = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
@@ -164,7 +170,8 @@ pub async fn record(append: &mut Append<'_>, event: &Rc<StoredEvent>, order: i64
     let pdu = &event.pdu;
     if pdu.state_key.is_none() && pdu.sender.server_name() == own {
         // Who speaks in a thread, or in the main timeline, has read it.
-        read(append, &pdu.sender, order, Scope::Thread(thread_of(pdu))).await?;
+        let thread = thread_in(append, pdu).await?;
+        read(append, &pdu.sender, order, Scope::Thread(thread)).await?;
     }
     if let Some(target) = pdu.target().filter(|target| target.server_name() == own)
         && pdu.membership() != Some(MembershipState::Join)
@@ -230,7 +237,7 @@ async fn add(
     if load(append.server, &user, &room_id).await?.len() >= UNREAD_PER_ROOM_MAX {
         return Ok(());
     }
-    let thread = thread_of(pdu);
+    let thread = thread_in(append, pdu).await?;
     let row = NotificationRow { event_id: pdu.event_id.clone(), highlight, thread: thread.clone() };
     append.batch.put::<Notifications>(&(user.clone(), room_id, order), &row);
     append.unread.push(Change { user, kind: ChangeKind::Added { order, entry: Entry { highlight, thread } } });
@@ -315,18 +322,32 @@ fn notification_levels(power_levels: &Pdu) -> BTreeMap<String, i64> {
     levels.into_iter().filter_map(|(key, level)| Some((key, level.as_i64()?))).collect()
 }
 
-/// The root of the thread an event belongs to (client-server API, "Threading").
-pub fn thread_of(pdu: &Pdu) -> Option<OwnedEventId> {
-    #[derive(Deserialize)]
-    struct Content {
-        #[serde(rename = "m.relates_to")]
-        relates_to: RelatesTo,
+/// What an event relates to, and what that relates to in turn, up to [`THREAD_HOPS_MAX`] steps; `event` finds events.
+pub async fn relations_of(
+    pdu: &Pdu,
+    event: impl AsyncFn(&OwnedEventId) -> Result<Option<Rc<StoredEvent>>, StoreError>,
+) -> Result<Vec<Relation>, StoreError> {
+    let mut relations: Vec<Relation> = pdu.relation().into_iter().collect();
+    while let Some(last) = relations.last()
+        && last.rel_type != THREAD
+        && relations.len() <= THREAD_HOPS_MAX
+    {
+        let further = event(&last.parent).await?.and_then(|parent| parent.pdu.relation());
+        match further {
+            Some(relation) => relations.push(relation),
+            None => break,
+        }
     }
-    #[derive(Deserialize)]
-    struct RelatesTo {
-        rel_type: String,
-        event_id: OwnedEventId,
-    }
-    let relates_to = serde_json::from_str::<Content>(pdu.content.get()).ok()?.relates_to;
-    (relates_to.rel_type == "m.thread").then_some(relates_to.event_id)
+    Ok(relations)
+}
+
+/// The root of the thread that an event belongs to by its relations (client-server API, "Threaded read receipts"): what
+/// relates to an event of a thread is in it, what relates to its root is not.
+pub fn thread_of(relations: &[Relation]) -> Option<&OwnedEventId> {
+    relations.last().filter(|last| last.rel_type == THREAD).map(|last| &last.parent)
+}
+
+async fn thread_in(append: &Append<'_>, pdu: &Pdu) -> Result<Option<OwnedEventId>, StoreError> {
+    let relations = relations_of(pdu, async |id| append.event(id).await).await?;
+    Ok(thread_of(&relations).cloned())
 }

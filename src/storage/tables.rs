@@ -3,6 +3,7 @@ pub mod access_tokens;
 pub mod account_data;
 pub mod aliases;
 pub mod client_txns;
+pub mod delayed_events;
 pub mod devices;
 pub mod events;
 pub mod filters;
@@ -36,6 +37,7 @@ pub use self::{
     account_data::{AccountData, AccountDataRow},
     aliases::{AliasRow, Aliases},
     client_txns::{ClientTxnRow, ClientTxns},
+    delayed_events::{DelayedEventRow, DelayedEvents, DelayedOutcome, FinalisedRow},
     devices::{DeviceRow, Devices},
     events::{EventHeader, EventRow, Events, StoredVerdict},
     filters::Filters,
@@ -73,7 +75,7 @@ mod tests {
     use crate::storage::{Key, KeyReader, Row, Table};
 
     /// The ids in use; a duplicate or a change of one is data loss.
-    const IDS: [(u8, &str); 31] = [
+    const IDS: [(u8, &str); 32] = [
         (Schema::ID, "schema"),
         (ServerIdentity::ID, "server_identity"),
         (Positions::ID, "positions"),
@@ -103,6 +105,7 @@ mod tests {
         (Relations::ID, "relations"),
         (Related::ID, "related"),
         (Threads::ID, "threads"),
+        (DelayedEvents::ID, "delayed_events"),
         (UserTerms::ID, "user_terms"),
         (IndexedRooms::ID, "indexed_rooms"),
     ];
@@ -141,7 +144,7 @@ mod tests {
         fn an_event_row_keeps_its_pdu_byte_for_byte(json in "\\{[^\u{0}]{0,40}\\}", order: Option<i64>, room: u64) {
             let header = EventHeader {
                 room, order, state_before: Some(3), state_after: None, state_current: Some(room), verdict: StoredVerdict::SoftFailed,
-                redacted_by: None, client_txn: Some(("DEVICE".into(), "txn".to_owned())),
+                redacted_by: None, client_txn: Some(("DEVICE".into(), "txn".to_owned())), delay_id: None,
             };
             let row = EventRow { header, json };
             prop_assert_eq!(EventRow::from_bytes(&row.to_bytes()).unwrap(), row);

@@ -234,3 +234,55 @@ fn what_was_taken_back_is_not_unread() {
     drop(server);
     assert_eq!(unread(&TestServer::on(disk), &bob, &room), (1, 0));
 }
+
+#[test]
+fn receipts_of_a_thread_name_events_of_it() {
+    let (server, alice, bob, room) = alice_and_bob();
+    let root = server.say(&alice, &room, "root");
+    let answer = server.relate(&alice, &room, "m.thread", &root, "in the thread");
+    let edit = server.edit(&alice, &room, &answer, "in it too");
+    let like = json!({ "m.relates_to": { "rel_type": "m.annotation", "event_id": edit, "key": "+1" } });
+    let like = server.send_event(&alice, &room, "m.reaction", like);
+    let of_root = server.edit(&alice, &room, &root, "of the root");
+    let elsewhere = server.say(&alice, &room, "elsewhere");
+    let read = |event: &str, thread: &str| server.read(&bob, &room, "m.read", event, json!({ "thread_id": thread }));
+    for event in [&root, &of_root, &elsewhere] {
+        read(event, "main").ok();
+    }
+    for event in [&answer, &edit, &like] {
+        read(event, "main").is_error(400, "M_INVALID_PARAM");
+        read(event, &root).ok();
+    }
+    read(&root, &root).ok();
+    read(&of_root, &root).ok();
+    read(&elsewhere, &root).is_error(400, "M_INVALID_PARAM");
+    read(&answer, &elsewhere).is_error(400, "M_INVALID_PARAM");
+    read(&answer, "").is_error(400, "M_INVALID_PARAM");
+    let malformed = server.read(&bob, &room, "m.read", &answer, json!({ "thread_id": 7 }));
+    assert_eq!(malformed.status, 400);
+}
+
+#[test]
+fn what_relates_to_an_event_of_a_thread_counts_in_it() {
+    let (server, alice, bob, room) = alice_and_bob();
+    let root = server.say(&alice, &room, "root");
+    let answer = server.relate(&alice, &room, "m.thread", &root, "one");
+    let about = server.relate(&alice, &room, "m.reference", &answer, "two");
+    server.relate(&alice, &room, "m.reference", &root, "in the main timeline");
+    let threads = filter(json!({ "room": { "timeline": { "unread_thread_notifications": true } } }));
+    let counts = || {
+        let told = server.sync(&bob, None, &threads)["rooms"]["join"][&room].clone();
+        (
+            told["unread_notifications"]["notification_count"].as_u64().unwrap(),
+            told["unread_thread_notifications"][&root]["notification_count"].as_u64(),
+        )
+    };
+    assert_eq!(counts(), (2, Some(2)));
+    server.read(&bob, &room, "m.read", &answer, json!({ "thread_id": root })).ok();
+    assert_eq!(counts(), (2, Some(1)));
+    server.read(&bob, &room, "m.read.private", &about, json!({ "thread_id": root })).ok();
+    assert_eq!(counts().1.unwrap_or_default(), 0);
+    assert_eq!(counts().0, 2, "the main timeline is another");
+    server.read(&bob, &room, "m.read", &about, json!({})).ok();
+    assert_eq!(counts().0, 1, "one came after");
+}

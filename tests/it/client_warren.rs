@@ -1,6 +1,9 @@
 //! Warren's own endpoints, and the answer about TURN servers.
 use serde_json::json;
-use warren::domain::identity::PublicKey;
+use warren::{
+    domain::identity::PublicKey,
+    homeserver::{Options, turn::TurnServer},
+};
 
 use crate::{
     federation_network::{Network, address_of},
@@ -99,4 +102,25 @@ fn there_is_no_turn_server() {
     let server = TestServer::new();
     let alice = server.register("alice");
     assert_eq!(server.get("/_matrix/client/v3/voip/turnServer", &alice.token).ok(), json!({}));
+}
+
+#[test]
+fn calls_use_what_the_program_was_told_of() {
+    const TRANSPORTS: &str = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports";
+    let server = TestServer::new();
+    let alice = server.register("alice");
+    assert_eq!(server.get(TRANSPORTS, &alice.token).ok(), json!({ "rtc_transports": [] }));
+    server.get(TRANSPORTS, "nobody").is_error(401, "M_UNKNOWN_TOKEN");
+    let transport = json!({ "type": "livekit", "livekit_service_url": "https://x.example" });
+    let turn = TurnServer { uris: vec!["turn:x.example".to_owned()], shared_secret: "secret".to_owned(), ttl_s: 600 };
+    let rtc_transports = vec![transport.as_object().unwrap().clone()];
+    let options = Options { turn: Some(turn), rtc_transports, ..Options::default() };
+    let server = TestServer::with(server.disk.clone(), options);
+    assert_eq!(server.get(TRANSPORTS, &alice.token).ok(), json!({ "rtc_transports": [transport] }));
+    let credential = server.get("/_matrix/client/v3/voip/turnServer", &alice.token).ok();
+    assert_eq!(credential["uris"], json!(["turn:x.example"]));
+    assert_eq!(credential["ttl"], 600);
+    assert_eq!(credential["username"], format!("1700000600:{}", alice.id));
+    assert_eq!(credential["password"].as_str().unwrap().len(), 28, "{credential}");
+    server.get("/_matrix/client/v3/voip/turnServer", "nobody").is_error(401, "M_UNKNOWN_TOKEN");
 }

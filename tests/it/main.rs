@@ -11,6 +11,7 @@ mod client_account;
 mod client_alias;
 mod client_by_time;
 mod client_config;
+mod client_delayed_events;
 mod client_device;
 mod client_directory;
 mod client_discovery;

@@ -132,6 +132,8 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
         registration: if settings.open_registration { Registration::Open } else { Registration::Closed },
         default_room_version: settings.default_room_version.clone(),
         limit_rates: settings.limit_rates,
+        turn: settings.turn.clone(),
+        rtc_transports: settings.rtc_transports.clone(),
         ..Options::default()
     };
     let homeserver = Homeserver::start(environment, identity, options).await?;

@@ -31,7 +31,9 @@ const SPEC_VERSIONS: [&str; 16] = [
 ];
 
 /// What is served besides, as clients ask for it.
-const UNSTABLE_FEATURES: [&str; 3] = [
+const UNSTABLE_FEATURES: [&str; 5] = [
+    "org.matrix.msc4140",
+    "org.matrix.msc4143",
     "uk.half-shot.msc2666.query_mutual_rooms",
     "uk.half-shot.msc2666.query_mutual_rooms.stable",
     "warren.address_hints",

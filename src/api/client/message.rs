@@ -10,12 +10,16 @@ use ruma::{
     events::TimelineEventType,
 };
 
-use super::canonical_content;
+use super::{
+    canonical_content,
+    delayed_events::{MaybeDelayed, SentOrDelayed},
+};
 use crate::{
     api::ApiError,
     homeserver::{
         Homeserver,
         client_event::{Style, format_state, format_with_relations},
+        delayed_events,
         messages::{self, Scroll},
         rooms::send::{self, ClientTxn, Message},
         sessions::Session,
@@ -26,20 +30,30 @@ use crate::{
 pub async fn send_message_event(
     homeserver: &Rc<Homeserver>,
     session: Session,
-    request: send_message_event::v3::Request,
-) -> Result<send_message_event::v3::Response, ApiError> {
+    request: MaybeDelayed<send_message_event::v3::Request>,
+) -> Result<SentOrDelayed<send_message_event::v3::Response>, ApiError> {
+    let (delay_ms, request) = (request.delay_ms()?, request.request);
     let txn = ClientTxn {
         device_id: session.device_id,
-        scope: format!("send/{}/{}", request.room_id, request.event_type),
+        scope: match delay_ms {
+            None => format!("send/{}/{}", request.room_id, request.event_type),
+            Some(_) => format!("send later/{}/{}", request.room_id, request.event_type),
+        },
         txn_id: request.txn_id.to_string(),
     };
     let kind: TimelineEventType = request.event_type.to_string().into();
     let mut content = canonical_content(request.body.json())?;
+    if let Some(delay_ms) = delay_ms {
+        let (room_id, kind) = (request.room_id, kind.to_string());
+        let delayed = delayed_events::Request { room_id, kind, state_key: None, content, delay_ms };
+        let delay_id = delayed_events::schedule(homeserver, &session.user_id, delayed, Some(txn)).await?;
+        return Ok(SentOrDelayed::Delayed(delay_id));
+    }
     // Where the target goes is for the room version to say, and whether the user may is checked as for any redaction.
     let redacts = (kind == TimelineEventType::RoomRedaction).then(|| take_redacts(&mut content)).transpose()?;
     let message = Message { sender: session.user_id, kind, state_key: None, content, redacts };
     let event_id = send::send(homeserver, &request.room_id, message, Some(txn)).await?;
-    Ok(send_message_event::v3::Response::new(event_id))
+    Ok(SentOrDelayed::Sent(send_message_event::v3::Response::new(event_id)))
 }
 
 fn take_redacts(content: &mut CanonicalJsonObject) -> Result<OwnedEventId, ApiError> {

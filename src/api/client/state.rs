@@ -11,12 +11,16 @@ use ruma::{
     serde::Raw,
 };
 
-use super::canonical_content;
+use super::{
+    canonical_content,
+    delayed_events::{MaybeDelayed, SentOrDelayed},
+};
 use crate::{
     api::ApiError,
     homeserver::{
         Homeserver, aliases,
         client_event::{Style, format_state},
+        delayed_events,
         room_view::RoomView,
         rooms::{
             invite,
@@ -30,9 +34,16 @@ use crate::{
 pub async fn send_state_event(
     homeserver: &Rc<Homeserver>,
     session: Session,
-    request: send_state_event::v3::Request,
-) -> Result<send_state_event::v3::Response, ApiError> {
+    request: MaybeDelayed<send_state_event::v3::Request>,
+) -> Result<SentOrDelayed<send_state_event::v3::Response>, ApiError> {
+    let (delay_ms, request) = (request.delay_ms()?, request.request);
     let mut content = canonical_content(request.body.json())?;
+    if let Some(delay_ms) = delay_ms {
+        let (room_id, kind, state_key) = (request.room_id, request.event_type.to_string(), Some(request.state_key));
+        let delayed = delayed_events::Request { room_id, kind, state_key, content, delay_ms };
+        let delay_id = delayed_events::schedule(homeserver, &session.user_id, delayed, None).await?;
+        return Ok(SentOrDelayed::Delayed(delay_id));
+    }
     let membership = content.get("membership").and_then(CanonicalJsonValue::as_str);
     if request.event_type == StateEventType::RoomMember && membership == Some("invite") {
         // An invite is more than its event: the invited user's server must hear of it.
@@ -44,7 +55,7 @@ pub async fn send_state_event(
             live.state.get(&StateEventType::RoomMember, target.as_str()).cloned()
         });
         let event_id = event_id.ok_or_else(|| ApiError::internal("an invite left no event"))?;
-        return Ok(send_state_event::v3::Response::new(event_id));
+        return Ok(SentOrDelayed::Sent(send_state_event::v3::Response::new(event_id)));
     }
     if request.event_type == StateEventType::RoomCanonicalAlias {
         aliases::check_canonical(homeserver, &request.room_id, &content).await?;
@@ -57,7 +68,7 @@ pub async fn send_state_event(
         redacts: None,
     };
     let event_id = send::send(homeserver, &request.room_id, message, None).await?;
-    Ok(send_state_event::v3::Response::new(event_id))
+    Ok(SentOrDelayed::Sent(send_state_event::v3::Response::new(event_id)))
 }
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}` (client-server API, "Getting events for a room")

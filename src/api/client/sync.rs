@@ -1,10 +1,10 @@
 //! `/sync`, under its stable names and those that clients use while "state after" is new to them.
 use std::{borrow::Cow, collections::BTreeMap, rc::Rc};
 
-use bytes::{BufMut, BytesMut};
-use http::{HeaderValue, Method};
+use bytes::BytesMut;
+use http::Method;
 use ruma::api::{
-    IncomingRequest, Metadata, OutgoingBody, OutgoingResponse, OutgoingResponseExt,
+    IncomingRequest, Metadata, OutgoingResponse, OutgoingResponseExt,
     client::{
         filter::EventFormat,
         sync::sync_events::v3::{Filter, Request, Response},
@@ -14,6 +14,7 @@ use ruma::api::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue as RawJsonValue;
 
+use super::json::Json;
 use crate::{
     api::ApiError,
     homeserver::{
@@ -99,23 +100,6 @@ impl OutgoingResponse for SyncResponse {
         let (parts, body) = self.response.try_into_http_response::<BytesMut>()?.into_parts();
         let body = if self.unstable_names { with_unstable_names(&body)? } else { body.into() };
         Ok(http::Response::from_parts(parts, Json(body)))
-    }
-}
-
-/// A body that is JSON already.
-pub struct Json(Vec<u8>);
-
-impl OutgoingBody for Json {
-    type Error = IntoHttpError;
-
-    fn content_type(&self) -> Option<HeaderValue> {
-        Some(HeaderValue::from_static("application/json"))
-    }
-
-    fn try_into_buf<T: Default + BufMut + AsRef<[u8]>>(self) -> Result<T, IntoHttpError> {
-        let mut buffer = T::default();
-        buffer.put_slice(&self.0);
-        Ok(buffer)
     }
 }
 

@@ -51,7 +51,9 @@ impl From<ReceiptError> for ApiError {
         match error {
             ReceiptError::Store(error) => error.into(),
             ReceiptError::NotInRoom => Self::forbidden(message),
-            ReceiptError::NoSuchEvent | ReceiptError::BadThread => Self::invalid_param(message),
+            ReceiptError::NoSuchEvent | ReceiptError::BadThread | ReceiptError::NotInThread => {
+                Self::invalid_param(message)
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ use super::{room_for, tell_room};
 use crate::{
     homeserver::{
         Homeserver,
+        events::StoredEvent,
         positions::Position,
         rooms::Room,
         unread::{self, Scope},
@@ -45,6 +46,8 @@ pub enum ReceiptError {
     NoSuchEvent,
     #[error("`thread_id` is neither \"main\" nor an event id")]
     BadThread,
+    #[error("the event is not in the thread that `thread_id` names")]
+    NotInThread,
 }
 
 /// What clients read up to where.
@@ -94,6 +97,9 @@ pub async fn read(server: &Rc<Homeserver>, room_id: &RoomId, user: &UserId, read
     let event = server.rooms.events.get(&read.event_id).await?;
     let event = event.filter(|event| event.header.room == room.num).ok_or(ReceiptError::NoSuchEvent)?;
     let thread = thread_key(&read.thread).ok_or(ReceiptError::BadThread)?;
+    if !is_in_thread(server, &room, &event, &read.thread).await? {
+        return Err(ReceiptError::NotInThread);
+    }
     let ts_ms = server.environment.clock.now_ms();
     let _writing = server.receipts.writing.lock().await;
     let mut batch = Batch::default();
@@ -115,6 +121,28 @@ pub async fn read(server: &Rc<Homeserver>, room_id: &RoomId, user: &UserId, read
         tell(server, &room, user, row, read.thread);
     }
     Ok(())
+}
+
+/// Whether a receipt for `thread` may name the event. Of a thread that is its root too, and what relates to that.
+async fn is_in_thread(
+    server: &Homeserver,
+    room: &Room,
+    event: &StoredEvent,
+    thread: &ReceiptThread,
+) -> Result<bool, StoreError> {
+    let of_room =
+        async |id: &OwnedEventId| Ok(server.rooms.events.get(id).await?.filter(|event| event.header.room == room.num));
+    match scope_of(thread) {
+        Scope::Room => Ok(true),
+        Scope::Thread(None) => {
+            let relations = unread::relations_of(&event.pdu, of_room).await?;
+            Ok(unread::thread_of(&relations).is_none())
+        }
+        Scope::Thread(Some(root)) => {
+            let relations = unread::relations_of(&event.pdu, of_room).await?;
+            Ok(event.pdu.event_id == root || relations.iter().any(|relation| relation.parent == root))
+        }
+    }
 }
 
 /// Whether a local user is in the room and the event is one of it: what a read marker needs.

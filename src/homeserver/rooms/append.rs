@@ -281,6 +281,7 @@ impl<'a> Append<'a> {
             verdict: stored(verdict),
             redacted_by: None,
             client_txn: None,
+            delay_id: None,
         };
         self.store(pdu, header)
     }
@@ -385,6 +386,13 @@ impl<'a> Append<'a> {
         Ok(())
     }
 
+    /// Notes that an event of this append was sent later than it was asked for.
+    pub fn note_delay_id(&mut self, event_id: &EventId, delay_id: &str) {
+        let Some(event) = self.fresh.get(event_id).cloned() else { return };
+        let header = EventHeader { delay_id: Some(delay_id.to_owned()), ..event.header.clone() };
+        self.store((*event.pdu).clone(), header);
+    }
+
     /// Makes the commit survive power loss: for what nobody can give back.
     pub fn make_strict(&mut self) {
         self.batch.durability = Durability::Strict;
@@ -433,6 +441,7 @@ impl<'a> Append<'a> {
             verdict: stored(&verdict),
             redacted_by: None,
             client_txn,
+            delay_id: None,
         };
         pdu.rejected = rejected;
         let pdu = self.store(pdu, header);

@@ -78,6 +78,17 @@ pub async fn send(
     message: Message,
     txn: Option<ClientTxn>,
 ) -> Result<OwnedEventId, SendError> {
+    send_noting(server, room_id, message, txn, |_, _| {}).await
+}
+
+/// As `send`; what `note` adds to the append is written with the event. Not called if there is no new event.
+pub async fn send_noting(
+    server: &Rc<Homeserver>,
+    room_id: &RoomId,
+    message: Message,
+    txn: Option<ClientTxn>,
+    note: impl FnOnce(&mut Append<'_>, &OwnedEventId),
+) -> Result<OwnedEventId, SendError> {
     let room = resident_room(server, room_id).await?;
     let mut append = Append::begin(server, &room).await;
     // Looked up under the lock: of two identical requests at once the second finds the first's event.
@@ -103,6 +114,7 @@ pub async fn send(
     if let Some(key) = &key {
         client_txns::record(server, &mut append.batch, key, &pdu.event_id);
     }
+    note(&mut append, &pdu.event_id);
     append.commit().await?;
     Ok(pdu.event_id.clone())
 }

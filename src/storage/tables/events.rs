@@ -45,6 +45,9 @@ pub struct EventHeader {
     /// The device of ours that sent it and the transaction id it used.
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     pub client_txn: Option<(OwnedDeviceId, String)>,
+    /// The id by which our user had it delayed.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub delay_id: Option<String>,
 }
 
 /// The outcome of the checks on receipt.

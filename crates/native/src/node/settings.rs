@@ -6,6 +6,7 @@ use ruma::{OwnedServerName, RoomVersionId, ServerName};
 use serde::Deserialize;
 use warren::{
     domain::room_version::{DEFAULT_ROOM_VERSION, SUPPORTED},
+    homeserver::turn::TurnServer,
     p2p::{address_book::RelayAddress, network::RELAYS_MAX},
 };
 
@@ -18,6 +19,15 @@ const CONFIG_MAX_BYTES: u64 = 64 * 1024;
 
 /// Shorter ones could be guessed by trying.
 const SHARED_SECRET_MIN_BYTES: usize = 8;
+
+/// Addresses of TURN servers, and how long credentials for them may be good.
+const TURN_URIS_MAX: usize = 8;
+const TURN_TTL_DEFAULT_S: u64 = 86_400;
+const TURN_TTL_MIN_S: u64 = 60;
+const TURN_TTL_MAX_S: u64 = 7 * 86_400;
+
+/// Transports for calls that clients are told of.
+const RTC_TRANSPORTS_MAX: usize = 16;
 
 #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -74,6 +84,22 @@ pub struct NodeFlags {
     /// Address and port where Prometheus finds metrics, at /metrics [default: none]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics_listen: Option<SocketAddr>,
+
+    /// TURN server that calls may use, such as turn:turn.example.org?transport=udp; may be given up to 8 times
+    #[arg(long, value_name = "URI")]
+    pub turn_uri: Vec<String>,
+
+    /// Secret shared with the TURN server, of which credentials are made; better put it into the file
+    #[arg(long, value_name = "SECRET")]
+    pub turn_shared_secret: Option<String>,
+
+    /// How long credentials for the TURN server are good, in seconds [default: 86400]
+    #[arg(long, value_name = "SECONDS")]
+    pub turn_ttl: Option<u64>,
+
+    /// What carries the calls of many, as clients are told it (MSC4143); in the file only
+    #[arg(skip)]
+    pub rtc_transport: Vec<serde_json::Map<String, serde_json::Value>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
@@ -96,6 +122,8 @@ pub struct Settings {
     pub limit_rates: bool,
     pub relays: Vec<String>,
     pub metrics_listen: Option<SocketAddr>,
+    pub turn: Option<TurnServer>,
+    pub rtc_transports: Vec<serde_json::Map<String, serde_json::Value>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +140,18 @@ pub enum SettingsError {
     Relays(usize),
     #[error("rooms of version {version} cannot be made here; the versions are {}", supported())]
     RoomVersion { version: RoomVersionId },
+    #[error("{0:?} is not the address of a TURN server, such as turn:turn.example.org:3478?transport=udp")]
+    TurnUri(String),
+    #[error("{0} addresses of TURN servers are too many: {TURN_URIS_MAX} at most")]
+    TurnUris(usize),
+    #[error("a TURN server takes both an address and a shared secret")]
+    HalfATurnServer,
+    #[error("credentials for a TURN server are good for {TURN_TTL_MIN_S} to {TURN_TTL_MAX_S} seconds, not {0}")]
+    TurnTtl(u64),
+    #[error("{0} transports for calls are too many: {RTC_TRANSPORTS_MAX} at most")]
+    RtcTransports(usize),
+    #[error("a transport for calls has no `type`")]
+    RtcTransport,
     #[error("the shared secret for registration is shorter than {SHARED_SECRET_MIN_BYTES} bytes")]
     SharedSecret,
 }
@@ -135,6 +175,12 @@ impl Settings {
             limit_rates: flags.rate_limits.or(file.rate_limits) != Some(Switch::Off),
             relays,
             metrics_listen: flags.metrics_listen.or(file.metrics_listen),
+            turn: turn_server(
+                if flags.turn_uri.is_empty() { file.turn_uri } else { flags.turn_uri },
+                flags.turn_shared_secret.or(file.turn_shared_secret),
+                flags.turn_ttl.or(file.turn_ttl),
+            )?,
+            rtc_transports: file.rtc_transport,
         };
         settings.check()?;
         Ok(settings)
@@ -151,6 +197,12 @@ impl Settings {
         if let Some(relay) = self.relays.iter().find(wrong) {
             return Err(SettingsError::Relay(relay.clone()));
         }
+        if self.rtc_transports.len() > RTC_TRANSPORTS_MAX {
+            return Err(SettingsError::RtcTransports(self.rtc_transports.len()));
+        }
+        if self.rtc_transports.iter().any(|transport| !transport.get("type").is_some_and(|kind| kind.is_string())) {
+            return Err(SettingsError::RtcTransport);
+        }
         if self.registration_shared_secret.as_ref().is_some_and(|secret| secret.len() < SHARED_SECRET_MIN_BYTES) {
             return Err(SettingsError::SharedSecret);
         }
@@ -166,6 +218,31 @@ fn read(path: &PathBuf) -> Result<NodeFlags, SettingsError> {
     let text = fs::read_to_string(path).map_err(failed)?;
     toml::from_str(&text)
         .map_err(|error| SettingsError::File { path: path.clone(), reason: error.to_string().trim_end().to_owned() })
+}
+
+fn turn_server(
+    uris: Vec<String>,
+    shared_secret: Option<String>,
+    ttl_s: Option<u64>,
+) -> Result<Option<TurnServer>, SettingsError> {
+    let is_turn = |uri: &&String| {
+        uri.split_once(':').is_some_and(|(scheme, host)| matches!(scheme, "turn" | "turns") && !host.is_empty())
+    };
+    if let Some(uri) = uris.iter().find(|uri| !is_turn(uri)) {
+        return Err(SettingsError::TurnUri(uri.clone()));
+    }
+    if uris.len() > TURN_URIS_MAX {
+        return Err(SettingsError::TurnUris(uris.len()));
+    }
+    let ttl_s = ttl_s.unwrap_or(TURN_TTL_DEFAULT_S);
+    if !(TURN_TTL_MIN_S..=TURN_TTL_MAX_S).contains(&ttl_s) {
+        return Err(SettingsError::TurnTtl(ttl_s));
+    }
+    match shared_secret.filter(|secret| !secret.is_empty()) {
+        Some(shared_secret) if !uris.is_empty() => Ok(Some(TurnServer { uris, shared_secret, ttl_s })),
+        None if uris.is_empty() => Ok(None),
+        _ => Err(SettingsError::HalfATurnServer),
+    }
 }
 
 fn supported() -> String {
@@ -206,7 +283,9 @@ mod tests {
         let file = format!(
             "server-name = \"a.example:8448\"\nclient-listen = \"0.0.0.0:81\"\ndata-dir = \"/d\"\n\
              open-registration = true\nregistration-shared-secret = \"long enough\"\ndefault-room-version = \"11\"\n\
-             rate-limits = \"off\"\nrelay = [\"{RELAY}\"]\nmetrics-listen = \"127.0.0.1:9000\"\n"
+             rate-limits = \"off\"\nrelay = [\"{RELAY}\"]\nmetrics-listen = \"127.0.0.1:9000\"\n\
+             turn-uri = [\"turn:a.example\"]\nturn-shared-secret = \"s\"\nturn-ttl = 600\n\
+             rtc-transport = [{{ type = \"livekit\", livekit_service_url = \"https://a.example\" }}]\n"
         );
         let settings = resolve(&[], &file).unwrap();
         assert_eq!(settings.server_name.unwrap(), "a.example:8448");
@@ -218,6 +297,12 @@ mod tests {
         assert!(!settings.limit_rates);
         assert_eq!(settings.relays, [RELAY]);
         assert_eq!(settings.metrics_listen.unwrap().to_string(), "127.0.0.1:9000");
+        let turn = settings.turn.unwrap();
+        assert_eq!(
+            (turn.uris, turn.shared_secret, turn.ttl_s),
+            (vec!["turn:a.example".to_owned()], "s".to_owned(), 600)
+        );
+        assert_eq!(settings.rtc_transports[0]["type"], "livekit");
     }
 
     #[test]
@@ -252,6 +337,11 @@ mod tests {
             ("relay = [\"/ip4/127.0.0.1/tcp/80\"]", "not the address of a relay"),
             ("default-room-version = \"1\"", "10, 11, 12"),
             ("registration-shared-secret = \"short\"", "shorter"),
+            ("turn-uri = [\"turn:a.example\"]", "both"),
+            ("turn-shared-secret = \"s\"", "both"),
+            ("turn-uri = [\"stun:a.example\"]", "not the address of a TURN server"),
+            ("turn-ttl = 1", "seconds"),
+            ("rtc-transport = [{ url = \"x\" }]", "`type`"),
             ("= 1", "node.toml"),
         ] {
             let error = resolve(&[], file).unwrap_err().to_string();
