@@ -15,6 +15,8 @@ const SENDS = { full: 200, quick: 50 };
 const SYNCS = { full: 40, quick: 10 };
 /** Rooms of messages for the initial sync, and how many in each. */
 const HISTORY = { full: { rooms: 50, messages: 100 }, quick: { rooms: 10, messages: 20 } };
+/** Both give memory back some seconds after they needed it. */
+const SETTLE_MS = 15_000;
 const CLIENTS = 8;
 const JOINERS = 10;
 const TEXT = "The quick brown fox jumps over the lazy dog, and the dog sleeps on.";
@@ -44,6 +46,7 @@ export async function benchSynapse(python, size) {
     for (let round = 0; round < ROUNDS[size]; round++) {
       for (const server of round % 2 ? servers.toReversed() : servers) await server.measure(size);
     }
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
     for (const server of servers) server.samples.soaked = [server.running.residentBytes()];
     const [warren, synapse] = servers.map((server) => server.samples);
     const lines = Object.keys(NAMES).map((key) => beside(key, warren[key], synapse[key]));
@@ -76,6 +79,7 @@ class Server {
   constructor(name, running) {
     this.name = name;
     this.running = running;
+    this.samples.idle.push(running.residentBytes());
   }
 
   /** People, and the rooms that an initial sync tells of. */
@@ -84,7 +88,6 @@ class Server {
     this.people = [];
     for (const name of names) this.people.push(await this.#register(name));
     const [ada] = this.people;
-    this.samples.idle.push(this.running.residentBytes());
     this.room = await this.#createRoom(ada);
     this.clients = await Promise.all(Array.from({ length: CLIENTS }, () => Client.connect(this.running.url, ada.token)));
     const reader = this.people.at(-1);
