@@ -80,7 +80,7 @@ function operationsOf(file) {
         method: method.toUpperCase(),
         // One path in the data ends with a blank, to be another key than its neighbour's.
         template: `${base}${template}`.trim(),
-        authenticated: Boolean(operation.security),
+        authenticated: Boolean(operation.security?.every((scheme) => Object.keys(scheme).length)),
         requestBody: operation.requestBody,
         responses: operation.responses,
         pointer: [file, "paths", template, method],

@@ -44,7 +44,7 @@ export const rooms = {
     refused: { status: 400, errcode: "M_INVALID_PARAM", request: () => ({ query: { limit: "many" } }) },
   },
   queryPublicRooms: {
-    works: (w) => ({ as: w.ada, body: { limit: 5, filter: { generic_search_term: "known" } }, ignores: ["include_all_networks"] }),
+    works: (w) => ({ as: w.ada, body: { limit: 5, filter: { generic_search_term: "known" } }, ignores: ["include_all_networks", "third_party_instance_id"] }),
     refused: { status: 400, errcode: "M_BAD_JSON", request: (w) => ({ as: w.ada, body: { limit: "many" } }) },
   },
   getRoomSummary: {
