@@ -10,7 +10,8 @@ const IDENTIFIERS = ["roomId", "userId", "eventId", "roomAlias", "roomIdOrAlias"
 /**
  * Every way in which `request` of `operation` is made wrong: `{ name, request, expected: { status, errcodes } }`.
  * @param {object} operation as the specification has it
- * @param {object} request one that would work; `ignores` names what of its body has no meaning beside the rest
+ * @param {object} request one that would work; `ignores` names what of its body has no meaning beside the rest,
+ *   `forAnybody` says that the specification leaves it to the server whether to ask for a token
  * @param {object} [schema] of its body
  */
 export function wrongRequests(operation, request, schema) {
@@ -19,8 +20,11 @@ export function wrongRequests(operation, request, schema) {
 
 function wrongTokens(operation, request) {
   if (!operation.authenticated || !request.as) return [];
-  return [
+  const unnamed = [
     { name: "without a token", request: { ...request, as: undefined }, expected: { status: [401], errcodes: ["M_MISSING_TOKEN"], common: true } },
+  ];
+  return [
+    ...(request.forAnybody ? [] : unnamed),
     { name: "with a token nobody has", request: { ...request, as: { token: "nobody" } }, expected: { status: [401], errcodes: ["M_UNKNOWN_TOKEN"], common: true } },
   ];
 }

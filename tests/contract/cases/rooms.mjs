@@ -48,7 +48,7 @@ export const rooms = {
     refused: { status: 400, errcode: "M_BAD_JSON", request: (w) => ({ as: w.ada, body: { limit: "many" } }) },
   },
   getRoomSummary: {
-    works: (w) => ({ as: w.ada, path: { roomIdOrAlias: w.room } }),
+    works: (w) => ({ as: w.ada, path: { roomIdOrAlias: w.room }, forAnybody: true }),
     refused: { status: 404, errcode: "M_NOT_FOUND", request: async (w) => ({ as: w.bob, path: { roomIdOrAlias: await w.newRoom(w.ada, { preset: "private_chat" }) } }) },
   },
   getSpaceHierarchy: {
