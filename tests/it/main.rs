@@ -5,6 +5,7 @@ mod federation_peer;
 mod harness;
 mod talk;
 
+mod any_request;
 mod api_faults;
 mod api_paths;
 mod client_account;
