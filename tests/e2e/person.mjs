@@ -144,6 +144,22 @@ export class Person {
     await this.tab.until(says, text, `${this.name} to be told "${text}"`, timeoutMs);
   }
 
+  /** Opens the details of the status bar. */
+  async openDetails() {
+    await this.tab.click(".status-line button");
+    await this.tab.see(".popover:popover-open");
+  }
+
+  /** What "Copy a report" in the open details copies. */
+  async report() {
+    await this.tab.evaluate(() => {
+      navigator.clipboard.writeText = (text) => Promise.resolve(void (globalThis.copied = text));
+    });
+    await this.tab.click(".popover .report button");
+    const copied = () => [globalThis.copied, (globalThis.copied = undefined)][0];
+    return this.tab.until(copied, undefined, "a report");
+  }
+
   /** What a script needs to act in this person's name, by fetch on the origin: `{ token }`. */
   async session() {
     await this.tab.untilServiceWorker();

@@ -356,7 +356,7 @@ export const strings = {
 
   peers: {
     connecting: "connecting",
-    withRoundTrip: (path: string, ms: number) => `${path}, ${ms} ms`,
+    withRoundTrip: (path: string, ms: number) => `${path}, ${ms < 1 ? "under 1" : ms} ms`,
     away: "not connected",
     awaySince: (moment: string) => `not connected, last seen ${moment}`,
     unreached: {
@@ -378,10 +378,28 @@ export const strings = {
       turn_failed: "not even the TURN server led to them",
     },
     offered: (ours: string, theirs: string) => `Addresses offered: ${ours}; by the other side: ${theirs}`,
-    kinds: { host: "local", mdns: "local and hidden", reflexive: "seen from outside", relay: "of a TURN server", other: "other" },
+    used: (ours: string, theirs: string, how: string) => `Addresses used: ${ours}; by the other side: ${theirs}. ${how}.`,
+    endAt: (kind: string, address: string) => `${kind} (${address})`,
+    routes: {
+      within: (protocol: string) => `Within one network, by ${protocol}`,
+      between: (protocol: string) => `Between networks, by ${protocol}`,
+      turn: (protocol: string) => `Through a TURN server, by ${protocol}`,
+      unknown: (protocol: string) => `By ${protocol}`,
+    },
+    carried: (sent: string, received: string) => `${sent} sent, ${received} received`,
+    pathUnknown: "Which addresses it uses is known to the tab that runs your homeserver, and that did not answer.",
+    kinds: {
+      host: "local",
+      mdns: "local and hidden",
+      reflexive: "seen from outside",
+      srflx: "seen from outside",
+      prflx: "found on the way",
+      relay: "of a TURN server",
+      other: "other",
+    },
     none: "none",
     copyReport: "Copy a report",
-    reportHint: "Holds addresses and states of connections, and no messages.",
+    reportHint: "Holds addresses and states of connections, and no messages or passwords.",
   },
 
   problem: {

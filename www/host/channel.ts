@@ -1,5 +1,5 @@
 // Named channels between the workers of a profile; BroadcastChannel, or whatever a test puts in its place.
-import type { ElectionMessage, LinkAnswer, LinkRequest } from "../protocol/messages.ts";
+import type { ElectionMessage, LinkAnswer, LinkRequest, PathsMessage } from "../protocol/messages.ts";
 
 export interface Channel<In, Out> {
   post(message: Out): void;
@@ -13,6 +13,7 @@ export type OpenChannel = <In, Out>(name: string) => Channel<In, Out>;
 export type ElectionChannel = Channel<ElectionMessage, ElectionMessage>;
 export type LinkClientChannel = Channel<LinkAnswer, LinkRequest>;
 export type LinkServerChannel = Channel<LinkRequest, LinkAnswer>;
+export type PathsChannel = Channel<PathsMessage, PathsMessage>;
 
 /** Where the browser refuses channels (Firefox with storage blocked) every tab is alone, and hosts for itself. */
 export const openBroadcast: OpenChannel = <In, Out>(name: string) => {
@@ -46,4 +47,8 @@ export function electionChannelName(profile: string): string {
 /** Of the two ends alone, so that bodies are copied once and to nobody else. */
 export function linkChannelName(profile: string, leader: string, client: string): string {
   return `warren/${profile}/${leader}/${client}`;
+}
+
+export function pathsChannelName(profile: string): string {
+  return `warren/${profile}/paths`;
 }

@@ -9,12 +9,12 @@ import { reloadWhenIdle } from "./reload-when-idle.ts";
 import type { HostView, Observable } from "./status.ts";
 import { ViewState } from "./view-state.ts";
 import { jsonAnswer, newId, toResponse, toWire, unavailable } from "./wire.ts";
-import type { HostError, WireAnswer, WireRequest } from "../protocol/messages.ts";
+import type { DirectPath, HostError, WireAnswer, WireRequest } from "../protocol/messages.ts";
 
 export { DEFAULT_PROFILE, PROFILE_PATTERN } from "./address.ts";
 export { DEFAULT_ICE_SETTINGS, ICE_SERVERS_MAX, keepIceSettings, parseIceServers, readIceSettings, type IceSettings } from "./ice-settings.ts";
 export type { HostView, HostNotice, Observable } from "./status.ts";
-export type { HostError, HostStatus, PageConfig, PeerStatus, StorageChoice } from "../protocol/messages.ts";
+export type { DirectPath, HostError, HostStatus, PageConfig, PathEnd, PeerStatus, StorageChoice } from "../protocol/messages.ts";
 
 export interface ConnectOptions {
   /** Which identity of this browser; must match `PROFILE_PATTERN`. */
@@ -34,6 +34,8 @@ export interface HostConnection {
    */
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
   readonly status: Observable<HostView>;
+  /** Which addresses direct connections use, and how much went by them; undefined if the tab that hosts does not say. */
+  directPaths(): Promise<DirectPath[] | undefined>;
   /** Stops hosting in order and gives the profile up. */
   stop(): Promise<void>;
 }
@@ -146,6 +148,10 @@ class Door implements HostConnection {
     request.signal.throwIfAborted();
     const wire = await toWire(request, target.path, newId());
     return toResponse(await this.#ask(wire, request.signal));
+  }
+
+  async directPaths(): Promise<DirectPath[] | undefined> {
+    return this.#host?.directPaths();
   }
 
   async stop(): Promise<void> {

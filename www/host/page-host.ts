@@ -2,10 +2,12 @@
 import { electionChannelName, openBroadcast, type ElectionChannel } from "./channel.ts";
 import { PendingRequests, type Carrier } from "./pending-requests.ts";
 import { RestartPace } from "./restart-pace.ts";
+import { pathOf } from "./direct-path.ts";
 import { RtcBroker } from "./rtc-broker.ts";
+import { SharedPaths } from "./shared-paths.ts";
 import { newId } from "./wire.ts";
 import type { ViewState } from "./view-state.ts";
-import type { Build, HostError, HostRole, Hosting, PageConfig, PageToWorker, WorkerToPage } from "../protocol/messages.ts";
+import type { Build, DirectPath, HostError, HostRole, Hosting, PageConfig, PageToWorker, WorkerToPage } from "../protocol/messages.ts";
 
 /** The worker answers each of these; three in a row unanswered mean that it hangs. */
 const WATCH_EVERY_MS = 1_000;
@@ -58,6 +60,7 @@ interface Running {
 export class PageHost {
   readonly pending = new PendingRequests({ nowMs: Date.now, waitMaxMs: WORKER_WAIT_MAX_MS });
   readonly #channel: ElectionChannel;
+  readonly #paths: SharedPaths;
   readonly #pace = new RestartPace();
   readonly #watch: ReturnType<typeof setInterval>;
   #running?: Running;
@@ -72,6 +75,7 @@ export class PageHost {
       // A worker that hangs, perhaps in the middle of a transaction, does not hear that it has been replaced.
       if (message.term > running.term) this.#replace("taken-over", "Another tab took over.");
     };
+    this.#paths = new SharedPaths({ profile: options.profile, open: openBroadcast, own: () => this.#ownPaths() });
     this.#watch = setInterval(() => this.#look(), WATCH_EVERY_MS);
     this.#start();
   }
@@ -105,8 +109,21 @@ export class PageHost {
     }
     this.#end();
     this.#channel.close();
+    this.#paths.close();
     this.pending.refuseAll("The homeserver of this tab was stopped.");
     this.options.view.set({ phase: "stopped", role: "waiting" });
+  }
+
+  /** Of the hosting tab's peer connections, wherever that is; undefined if it does not answer. */
+  directPaths(): Promise<DirectPath[] | undefined> {
+    return this.#paths.get();
+  }
+
+  #ownPaths(): Promise<DirectPath[]> | undefined {
+    if (this.#running?.role !== "leader") return undefined;
+    const { hideAddresses = false } = this.options.config;
+    const connections = this.#running.rtc.connections();
+    return Promise.all(connections.map(({ peerId, peer }) => pathOf(peerId, peer, hideAddresses)));
   }
 
   #start(): void {

@@ -67,7 +67,7 @@ beforeEach(() => {
 });
 afterEach(() => vi.unstubAllGlobals());
 
-const connect = () => tell({ type: "connect", connection: 1, configuration: {} });
+const connect = () => tell({ type: "connect", connection: 1, configuration: {}, peer: "12D3a" });
 const last = () => said.at(-1)?.message;
 
 test("an offer is made with init, which stays open", async () => {
@@ -107,18 +107,20 @@ test("what cannot be done is said", async () => {
   await connect();
   await tell({ type: "addCandidate", connection: 1, call: 3, candidate: {} });
   expect(last()).toEqual({ type: "failed", connection: 1, call: 3, message: "Error: no such candidate" });
-  await tell({ type: "connect", connection: 2, configuration: { iceServers: [{ urls: "x" }] } });
+  await tell({ type: "connect", connection: 2, configuration: { iceServers: [{ urls: "x" }] }, peer: "12D3b" });
   await tell({ type: "makeOffer", connection: 2, call: 4 });
   expect(last()).toMatchObject({ type: "failed", connection: 2, call: 4 });
 });
 
 test("closed connections say nothing more", async () => {
   await connect();
-  await tell({ type: "connect", connection: 2, configuration: {} });
+  await tell({ type: "connect", connection: 2, configuration: {}, peer: "12D3b" });
   await tell({ type: "close", connection: 1 });
   const [one, two] = FakePeer.made;
+  expect(broker.connections()).toEqual([{ peerId: "12D3b", peer: two }]);
   expect([one!.closed, two!.closed]).toEqual([true, false]);
   expect(one!.onconnectionstatechange).toBeNull();
   broker.close();
   expect(two!.closed).toBe(true);
+  expect(broker.connections()).toEqual([]);
 });

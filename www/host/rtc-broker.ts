@@ -6,7 +6,7 @@ const INIT = "init";
 
 /** From the worker. `connection` and `call` are numbers of the worker's; calls are answered by `done` or `failed`. */
 export type ToBroker =
-  | { type: "connect"; connection: number; configuration: RTCConfiguration }
+  | { type: "connect"; connection: number; configuration: RTCConfiguration; peer: string }
   | { type: "makeOffer"; connection: number; call: number }
   | { type: "makeAnswer"; connection: number; call: number; offer: string }
   | { type: "applyAnswer"; connection: number; call: number; answer: string }
@@ -24,6 +24,8 @@ export type FromBroker =
 
 interface Brokered {
   peer: RTCPeerConnection;
+  /** The peer id at the other end, as the worker says. */
+  peerId: string;
   /** Kept, so that it lives as long as the connection. */
   init?: RTCDataChannel;
 }
@@ -38,6 +40,11 @@ export class RtcBroker {
     port.onmessage = ({ data }: MessageEvent<ToBroker>) => this.#obey(data);
   }
 
+  /** Those there are, oldest first. */
+  connections(): { peerId: string; peer: RTCPeerConnection }[] {
+    return [...this.#connections.values()];
+  }
+
   /** Closes all connections. To be called when the page goes: what stays open keeps others waiting. */
   close(): void {
     this.#port.onmessage = null;
@@ -47,7 +54,7 @@ export class RtcBroker {
 
   #obey(message: ToBroker): void {
     const { connection } = message;
-    if (message.type === "connect") return this.#connect(connection, message.configuration);
+    if (message.type === "connect") return this.#connect(connection, message);
     if (message.type === "close") return this.#close(connection);
     const brokered = this.#connections.get(connection);
     if (!brokered) {
@@ -59,7 +66,7 @@ export class RtcBroker {
     }
   }
 
-  #connect(connection: number, configuration: RTCConfiguration): void {
+  #connect(connection: number, { configuration, peer: peerId }: Extract<ToBroker, { type: "connect" }>): void {
     let peer: RTCPeerConnection;
     try {
       peer = new RTCPeerConnection(configuration);
@@ -75,7 +82,7 @@ export class RtcBroker {
       // The other side's `init` is the other side's to close.
       if (channel.label !== INIT) this.#post({ type: "channel", connection, channel }, [channel]);
     };
-    this.#connections.set(connection, { peer });
+    this.#connections.set(connection, { peer, peerId });
   }
 
   #openChannel(connection: number, call: number, { peer }: Brokered): void {

@@ -68,6 +68,7 @@ export interface HostStatus {
 
 export interface PeerStatus {
   serverName: string;
+  peerId: string;
   state: "connected" | "connecting" | "away";
   /** What a live connection goes by. */
   path?: PeerPath;
@@ -165,6 +166,39 @@ export interface Hosting {
   storage: StorageChoice;
   status?: HostStatus;
   error?: HostError;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Paths: broadcast on the channel `warren/<profile>/paths` between the pages of a profile
+
+export type PathsMessage =
+  /** Which paths do the direct connections take? */
+  | { type: "paths?"; id: string }
+  /** Said by the page that makes them. */
+  | { type: "paths"; id: string; paths: DirectPath[] };
+
+/** Of a peer connection, as the browser tells it. */
+export interface DirectPath {
+  /** Of the homeserver at the other end. */
+  peerId: string;
+  /** As RTCPeerConnection.connectionState. */
+  state: string;
+  /** Both ends of the pair in use; absent while there is none. */
+  here?: PathEnd;
+  there?: PathEnd;
+  /** "udp" or "tcp", between the two ends. */
+  protocol?: string;
+  /** As the browser measures it; absent before it has. */
+  roundTripMs?: number;
+  bytesSent?: number;
+  bytesReceived?: number;
+}
+
+export interface PathEnd {
+  /** What ICE calls it: "host", "srflx", "prflx" or "relay". */
+  kind: string;
+  /** With its port. Absent where the browser keeps it to itself, or the person does. */
+  address?: string;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -92,6 +92,7 @@ fn peer(peer: &network::PeerStatus) -> PeerStatus {
     });
     PeerStatus {
         server_name: peer.server.to_string(),
+        peer_id: peer.peer.to_string(),
         state,
         path: by,
         round_trip_ms,

@@ -75,6 +75,7 @@ pub enum RelayState {
 #[serde(rename_all = "camelCase")]
 pub struct PeerStatus {
     pub server_name: String,
+    pub peer_id: String,
     pub state: PeerState,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathKind>,

@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use libp2p_identity::PeerId;
 use thiserror::Error;
 
 use crate::{
@@ -27,12 +28,13 @@ pub struct RtcError(pub String);
 
 /// Makes peer connections.
 pub trait RtcBackend: Send {
-    fn connect(&mut self) -> Result<Box<dyn PeerConnection>, RtcError>;
+    /// To `peer`, which only tells connections apart for people: who is at the other end the descriptions decide.
+    fn connect(&mut self, peer: &PeerId) -> Result<Box<dyn PeerConnection>, RtcError>;
 }
 
 impl RtcBackend for Box<dyn RtcBackend> {
-    fn connect(&mut self) -> Result<Box<dyn PeerConnection>, RtcError> {
-        (**self).connect()
+    fn connect(&mut self, peer: &PeerId) -> Result<Box<dyn PeerConnection>, RtcError> {
+        (**self).connect(peer)
     }
 }
 

@@ -202,7 +202,7 @@ impl Behaviour {
 
     /// Asks for a signalling stream, and begins with what will be said on it.
     fn open_stream(&mut self, peer_id: PeerId, connection: ConnectionId, number: u64) -> Result<Stage, Error> {
-        let made = self.backend.connect()?;
+        let made = self.backend.connect(&peer_id)?;
         let handler = NotifyHandler::One(connection);
         self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event: Open(number) });
         Ok(Stage::offering(connection, made))
@@ -265,7 +265,7 @@ impl Behaviour {
             tracing::debug!(%peer, why, "an offer was refused");
             return;
         }
-        let made = match self.backend.connect() {
+        let made = match self.backend.connect(&peer) {
             Ok(made) => made,
             Err(error) => return tracing::warn!(%error, "no peer connection can be made"),
         };

@@ -38,6 +38,7 @@ pub enum RelayState {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStatus {
+    pub peer: PeerId,
     pub server: OwnedServerName,
     pub state: PeerState,
     /// When it last showed that it is alive, in milliseconds since 1970.
@@ -88,7 +89,13 @@ impl Network {
                 None if reaching.contains_key(peer) => PeerState::Connecting,
                 None => PeerState::Away(known.unreached.clone()),
             };
-            PeerStatus { server: server.clone(), state, seen_ms: known.seen_ms, direct: known.direct.clone() }
+            PeerStatus {
+                peer: *peer,
+                server: server.clone(),
+                state,
+                seen_ms: known.seen_ms,
+                direct: known.direct.clone(),
+            }
         };
         let peers = self.0.known.borrow().homeservers().map(peer).collect();
         NetworkStatus { peer_id: self.0.local, relays, addresses, peers }

@@ -1,51 +1,16 @@
 // Two people whose browsers talk directly: the relay introduces them, and may then go away.
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
-import { countPeerConnections, openPeerConnections, RELAY_ONLY } from "../paths.mjs";
-import { comesByLink, comesIn, PEER_WAIT_MAX_MS, Person } from "../person.mjs";
+import { countPeerConnections, haveOne, RELAY_ONLY, twoDirectly } from "../paths.mjs";
+import { comesByLink, comesIn, Person } from "../person.mjs";
+import { signal } from "../processes.mjs";
 import { until } from "../tab.mjs";
 
-const ROOM = "Close together";
-const DIRECTLY = "1 peer connected directly";
 const RELOADS = 10;
 const KILLED_NOTICED_MAX_MS = 20_000;
 const RESUMED_MAX_MS = 3_000;
 
-/** Anna and Ben in one room, connected directly. */
-async function two(stage, { annas = stage.browser, bens = stage.browser } = {}) {
-  const annasBrowser = await stage.open("anna", { kind: annas });
-  const anna = new Person("Anna", await annasBrowser.tab());
-  await countPeerConnections(anna.tab);
-  await anna.tab.goto("/");
-  await anna.enter();
-  await anna.createRoom(ROOM);
-  const link = await anna.link();
-  const bensBrowser = await stage.open("ben", { kind: bens });
-  const ben = new Person("Ben", await bensBrowser.tab());
-  await countPeerConnections(ben.tab);
-  const direct = stage.measure("link to connected directly");
-  await ben.tab.goto(link);
-  await ben.enter();
-  await ben.untilInRoom();
-  await anna.closePanel();
-  for (const person of [anna, ben]) await person.status(DIRECTLY);
-  direct();
-  return { anna, ben, annasBrowser, bensBrowser };
-}
-
-/** Exactly one connection on either side, and it works. */
-async function haveOne(people) {
-  for (const person of people) {
-    await person.status(DIRECTLY);
-    const one = async () => (await openPeerConnections(person.tab)).join() === "connected";
-    await until(one, `${person.name} to have one connection`, PEER_WAIT_MAX_MS).catch(async (error) => {
-      throw new Error(`${error.message}, but there are: ${await openPeerConnections(person.tab)}`);
-    });
-  }
-}
-
 async function withoutRelay(stage, browsers) {
-  const { anna, ben } = await two(stage, browsers);
+  const { anna, ben } = await twoDirectly(stage, { anna: { kind: browsers.annas }, ben: { kind: browsers.bens } });
   await anna.write("Can you hear me?");
   await ben.reads("Can you hear me?");
   await stage.relay.stop();
@@ -58,18 +23,30 @@ async function withoutRelay(stage, browsers) {
     await reader.reads(...said);
     seen();
   }
-  await haveOne([anna, ben].map((person) => Object.assign(person, { status: () => Promise.resolve() })));
+  await haveOne([anna, ben], "1 peer is still connected directly");
 }
 
-/** The processes of the browser that keeps its profile there, killed without a word. */
-function kill(profileDir) {
-  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
-    try {
-      if (readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(profileDir)) process.kill(Number(pid), "SIGKILL");
-    } catch {
-      // It has ended meanwhile, or is not ours.
-    }
-  }
+/** What the details must say of a direct path: how long a round trip takes, which pair of addresses it joins, what went by it. */
+const PATH_FACTS =
+  /: directly, (under 1|\d+) ms\|Addresses used: (local|found on the way)[^;|]*; by the other side: (local|found on the way)[^;|]*\. (Within one network, b|B)y UDP\.\|[\d.]+ (bytes|kB) sent, [\d.]+ (bytes|kB) received$/;
+
+/** What a person reads there of the one peer there is. */
+function pathFacts(person) {
+  const lines = () => document.querySelector(".popover [data-path=direct]").innerText.split("\n").filter(Boolean).join("|");
+  return person.tab.evaluate(lines);
+}
+
+/** How much a person's report says went by the one direct path; it must have everything but messages. */
+async function reported(person) {
+  const text = await person.report();
+  assert.ok(!/secret/i.test(text), "a report holds no messages");
+  const { homeserver, directPaths } = JSON.parse(text);
+  const [peer] = homeserver.peers;
+  assert.deepEqual([homeserver.peers.length, directPaths.length, peer.path, peer.peerId], [1, 1, "direct", directPaths[0].peerId]);
+  const { state, here, there, protocol, roundTripMs, bytesSent, bytesReceived } = directPaths[0];
+  assert.deepEqual([state, here.kind, protocol], ["connected", "host", "udp"]);
+  assert.ok(["host", "prflx"].includes(there.kind) && roundTripMs >= 0 && peer.roundTripMs >= 0, JSON.stringify(directPaths));
+  return { sent: bytesSent, received: bytesReceived };
 }
 
 export const stories = [
@@ -86,11 +63,39 @@ export const stories = [
     run: (stage) => withoutRelay(stage, { annas: "chromium", bens: "firefox" }),
   },
   {
+    name: "people are told which addresses a direct connection joins, and how much goes by it",
+    browsers: ["chromium", "firefox"],
+    timeoutMs: 120_000,
+    async run(stage) {
+      const { anna, ben, annasBrowser } = await twoDirectly(stage);
+      await anna.write("A secret");
+      await ben.reads("A secret");
+      const second = new Person("Anna", await annasBrowser.tab());
+      await second.tab.goto("/");
+      await second.untilIn();
+      // Only the tab that hosts knows; the other one asks it.
+      for (const person of [anna, ben, second]) {
+        await person.openDetails();
+        await until(async () => PATH_FACTS.test(await pathFacts(person)), `${person.name} to be told of the path`).catch(async (error) => {
+          throw new Error(`${error.message}, but the page says ${await pathFacts(person)}`);
+        });
+      }
+      const before = await reported(second);
+      await ben.write("Another secret");
+      await anna.reads("A secret", "Another secret");
+      const grown = async () => {
+        const { sent, received } = await reported(second);
+        return sent > before.sent && received > before.received;
+      };
+      await until(grown, "more bytes to be reported");
+    },
+  },
+  {
     name: "a peer that reloads ten times has one connection each time",
     browsers: ["chromium", "firefox"],
     timeoutMs: 240_000,
     async run(stage) {
-      const { anna, ben } = await two(stage);
+      const { anna, ben } = await twoDirectly(stage);
       for (let round = 0; round < RELOADS; round += 1) {
         const again = stage.measure("reload to connected directly again");
         await ben.tab.reload();
@@ -107,9 +112,9 @@ export const stories = [
     browsers: ["chromium", "firefox"],
     timeoutMs: 120_000,
     async run(stage) {
-      const { anna, bensBrowser } = await two(stage);
+      const { anna, bensBrowser } = await twoDirectly(stage);
       const noticed = stage.measure("killed to noticed");
-      kill(bensBrowser.profileDir);
+      signal(bensBrowser.profileDir, "SIGKILL");
       await anna.status("no peers connected", KILLED_NOTICED_MAX_MS);
       noticed();
     },
@@ -119,12 +124,12 @@ export const stories = [
     browsers: ["chromium", "firefox"],
     timeoutMs: 120_000,
     async run(stage) {
-      const { anna, ben, annasBrowser } = await two(stage);
+      const { anna, ben, annasBrowser } = await twoDirectly(stage);
       const second = new Person("Anna", await annasBrowser.tab());
       await countPeerConnections(second.tab);
       await second.tab.goto("/");
       await second.untilIn();
-      await second.openRoom(ROOM);
+      await second.openRoom("Close together");
       await ben.write("Before");
       await second.reads("Before");
       const started = performance.now();
@@ -144,7 +149,7 @@ export const stories = [
     timeoutMs: 150_000,
     async run(stage) {
       const { person: anna } = await comesIn(stage, "Anna", RELAY_ONLY);
-      await anna.createRoom(ROOM);
+      await anna.createRoom("Far apart");
       const { person: ben } = await comesByLink(stage, "Ben", await anna.link(), RELAY_ONLY);
       await anna.closePanel();
       await anna.write("Hello Ben");

@@ -33,7 +33,7 @@ function view(over: Partial<HostView> = {}, homeserver: Partial<HostStatus> = {}
 
 const waitingFor = (...destinations: string[]): HostStatus["outbox"] => destinations.map((destination) => ({ destination, waiting: 2 }));
 const lineOf = (shown: HostView): string => statusLine(shown, peopleOf).text;
-const peer = (serverName: string, path: "direct" | "relay" = "relay"): HostStatus["peers"][number] => ({ serverName, state: "connected", path });
+const peer = (serverName: string, path: "direct" | "relay" = "relay"): HostStatus["peers"][number] => ({ serverName, peerId: serverName, state: "connected", path });
 
 describe("the line", () => {
   it("counts peers and says that nothing waits", () => {

@@ -2,7 +2,7 @@
 
 import type { HostView, PeerStatus } from "../../host/index.ts";
 import { shortServerName } from "../models/names.ts";
-import { connectionReport, peerFacts, peerReason, peerState } from "../models/peer-words.ts";
+import { connectionReport, peerFacts, peerReason, peerState, type KnownPaths } from "../models/peer-words.ts";
 import { namesOf, type PeopleOf } from "../models/status-words.ts";
 import { momentWords, untilWords } from "../models/time-words.ts";
 import { strings } from "../strings.ts";
@@ -12,11 +12,12 @@ import { Icon } from "./Icon.tsx";
 export interface ConnectionDetailsProps {
   view: HostView;
   peopleAt: PeopleOf;
+  paths: KnownPaths;
   nowMs: number;
   onClose: () => void;
 }
 
-export function ConnectionDetails({ view, peopleAt, nowMs, onClose }: ConnectionDetailsProps) {
+export function ConnectionDetails({ view, paths, peopleAt, nowMs, onClose }: ConnectionDetailsProps) {
   const words = strings.status;
   const status = view.homeserver;
   return (
@@ -43,7 +44,7 @@ export function ConnectionDetails({ view, peopleAt, nowMs, onClose }: Connection
             <dt>{words.row.peers}</dt>
             <dd>
               {status.peers.length === 0 && words.nobody}
-              <Peers peers={status.peers} peopleAt={peopleAt} nowMs={nowMs} />
+              <Peers peers={status.peers} paths={paths} peopleAt={peopleAt} nowMs={nowMs} />
             </dd>
             <dt>{words.row.waiting}</dt>
             <dd>
@@ -88,7 +89,7 @@ export function ConnectionDetails({ view, peopleAt, nowMs, onClose }: Connection
         )}
       </dl>
       <div className="report">
-        <CopyButton text={() => connectionReport(view, Date.now(), navigator.userAgent)} label={strings.peers.copyReport} />
+        <CopyButton text={() => connectionReport(view, paths, Date.now(), navigator.userAgent)} label={strings.peers.copyReport} />
         <p className="hint">{strings.peers.reportHint}</p>
       </div>
     </>
@@ -107,18 +108,19 @@ function outboxRows(outbox: NonNullable<HostView["homeserver"]>["outbox"], peopl
     });
 }
 
-function Peers({ peers, peopleAt, nowMs }: { peers: PeerStatus[]; peopleAt: PeopleOf; nowMs: number }) {
+function Peers({ peers, paths, peopleAt, nowMs }: { peers: PeerStatus[]; paths: KnownPaths; peopleAt: PeopleOf; nowMs: number }) {
   if (peers.length === 0) return null;
   return (
     <ul className="plain-list peers">
       {peers.map((peer) => {
         const reason = peerReason(peer);
-        const facts = peer.path === "relay" ? peerFacts(peer) : undefined;
         return (
           <li key={peer.serverName} data-path={peer.path}>
             {namesOf([peer.serverName], peopleAt)} ({shortServerName(peer.serverName)}): {peerState(peer, nowMs)}
             {reason !== undefined && <p>{reason}</p>}
-            {facts !== undefined && <p>{facts}</p>}
+            {peerFacts(peer, paths).map((fact) => (
+              <p key={fact}>{fact}</p>
+            ))}
           </li>
         );
       })}

@@ -1,11 +1,12 @@
 // Says in plain words how we are connected, whether anything waits to be sent, and what is wrong if something is.
 
-import { useId, useRef } from "react";
+import { useId, useRef, useState } from "react";
 import { statusLine, statusWarning, type PeopleOf } from "../models/status-words.ts";
 import { strings } from "../strings.ts";
 import { ConnectionDetails } from "./ConnectionDetails.tsx";
 import { Icon } from "./Icon.tsx";
 import { usePage } from "./page.ts";
+import { useDirectPaths } from "./use-direct-paths.ts";
 import { useNow } from "./use-now.ts";
 import { useReadable } from "./use-readable.ts";
 import { useSteady } from "./use-steady.ts";
@@ -21,6 +22,8 @@ export function StatusBar({ peopleAt }: { peopleAt: PeopleOf }) {
   const line = useSteady(current, `${current.tone} ${current.text}`, STEADY_MS);
   const nowMs = useNow(CLOCK_MS);
   const warning = statusWarning(view, nowMs);
+  const [isOpen, setOpen] = useState(false);
+  const paths = useDirectPaths(isOpen);
   const detailsId = useId();
   const details = useRef<HTMLDivElement>(null);
   return (
@@ -48,8 +51,16 @@ export function StatusBar({ peopleAt }: { peopleAt: PeopleOf }) {
           {strings.status.details}
         </button>
       </div>
-      <div ref={details} id={detailsId} popover="auto" className="popover" role="dialog" aria-label={strings.status.detailsTitle}>
-        <ConnectionDetails view={view} peopleAt={peopleAt} nowMs={nowMs} onClose={() => details.current?.hidePopover()} />
+      <div
+        ref={details}
+        id={detailsId}
+        popover="auto"
+        className="popover"
+        role="dialog"
+        aria-label={strings.status.detailsTitle}
+        onToggle={({ newState }) => setOpen(newState === "open")}
+      >
+        <ConnectionDetails view={view} paths={paths} peopleAt={peopleAt} nowMs={nowMs} onClose={() => details.current?.hidePopover()} />
       </div>
     </footer>
   );

@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures::FutureExt;
+use libp2p_identity::PeerId;
 
 use super::{Call, PeerConnection, RtcBackend, RtcError, RtcEvent};
 use crate::{
@@ -89,7 +90,7 @@ impl MemoryNetwork {
 }
 
 impl RtcBackend for MemoryNetwork {
-    fn connect(&mut self) -> Result<Box<dyn PeerConnection>, RtcError> {
+    fn connect(&mut self, _: &PeerId) -> Result<Box<dyn PeerConnection>, RtcError> {
         let mut net = self.net();
         let id = net.number();
         let fingerprint = net.number();

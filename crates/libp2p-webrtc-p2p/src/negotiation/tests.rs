@@ -3,6 +3,7 @@ use std::time::Instant;
 
 use futures::{AsyncReadExt, AsyncWriteExt, executor::block_on, future::join, future::poll_fn, future::select};
 use libp2p_core::muxing::StreamMuxerExt;
+use libp2p_identity::PeerId;
 
 use super::*;
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
 const SOON: Duration = Duration::from_millis(50);
 
 fn negotiation(role: Role, stream: Half, network: &MemoryNetwork) -> Negotiation<Half> {
-    Negotiation::new(role, Some(stream), network.clone().connect().unwrap())
+    Negotiation::new(role, Some(stream), network.clone().connect(&PeerId::random()).unwrap())
 }
 
 /// Both sides' connections, and how they came about.
@@ -56,7 +57,7 @@ async fn open(one: &mut Connection, two: &mut Connection) -> (crate::stream::Str
 fn an_offer_is_made_before_there_is_a_stream_for_it() {
     let network = MemoryNetwork::default();
     let (one, two) = pair();
-    let mut offerer = Negotiation::new(Role::Offerer, None, network.clone().connect().unwrap());
+    let mut offerer = Negotiation::new(Role::Offerer, None, network.clone().connect(&PeerId::random()).unwrap());
     let made = poll_fn(|context| match offerer.poll_unpin(context) {
         Poll::Pending if offerer.stage() == Stage::AwaitingAnswer => Poll::Ready(()),
         Poll::Pending => Poll::Pending,
@@ -173,7 +174,7 @@ fn a_fingerprint_that_is_not_the_connections_leads_nowhere() {
     let network = MemoryNetwork::default();
     let (ours, theirs) = pair();
     // The second connection there is: our answerer, under another name for its fingerprint.
-    let mut other = network.clone().connect().unwrap();
+    let mut other = network.clone().connect(&PeerId::random()).unwrap();
     let offerer = negotiation(Role::Offerer, ours, &network).within(20 * SOON);
     let concluded = block_on(join(offerer, async {
         let mut unframer = Unframer::new(MESSAGE_MAX_BYTES);

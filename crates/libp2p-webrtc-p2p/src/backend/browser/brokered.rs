@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures::{FutureExt, channel::oneshot};
+use libp2p_identity::PeerId;
 use send_wrapper::SendWrapper;
 use wasm_bindgen::prelude::*;
 use web_sys::{MessageEvent, MessagePort, RtcDataChannel};
@@ -66,12 +67,12 @@ impl BrokeredBackend {
 }
 
 impl RtcBackend for BrokeredBackend {
-    fn connect(&mut self) -> Result<Box<dyn PeerConnection>, RtcError> {
+    fn connect(&mut self, peer: &PeerId) -> Result<Box<dyn PeerConnection>, RtcError> {
         let broker = Rc::clone(&self.0);
         let id = broker.last.get().wrapping_add(1);
         broker.last.set(id);
         let configuration = js_sys::JSON::parse(&broker.configuration.to_json()).unwrap_or_default();
-        broker.post("connect", id, &[("configuration", configuration)])?;
+        broker.post("connect", id, &[("configuration", configuration), ("peer", peer.to_string().into())])?;
         let remote = Rc::<Remote>::default();
         broker.connections.borrow_mut().insert(id, remote.clone());
         Ok(Box::new(BrokeredConnection(SendWrapper::new(Inner { broker, id, remote }))))

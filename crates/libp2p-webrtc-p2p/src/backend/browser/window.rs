@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures::FutureExt;
+use libp2p_identity::PeerId;
 use send_wrapper::SendWrapper;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -40,7 +41,7 @@ impl WindowBackend {
 }
 
 impl RtcBackend for WindowBackend {
-    fn connect(&mut self) -> Result<Box<dyn PeerConnection>, RtcError> {
+    fn connect(&mut self, _: &PeerId) -> Result<Box<dyn PeerConnection>, RtcError> {
         let configuration = js_sys::JSON::parse(&self.configuration.to_json()).map_err(|error| refused(&error))?;
         let peer = RtcPeerConnection::new_with_configuration(configuration.unchecked_ref());
         let peer = peer.map_err(|error| refused(&error))?;
