@@ -34,7 +34,7 @@ struct Link {
     /// Given up: nothing new is begun on it.
     retired: bool,
     made_ms: u64,
-    /// When it was made, or answered a ping for the last time.
+    /// When it was made, or answered a ping for the last time; `u64::MAX` if it answers none.
     heard_ms: u64,
 }
 
@@ -99,6 +99,12 @@ impl Connections {
         given_up
     }
 
+    /// Whoever is at the other end of `id` answers no pings at all: silence there means nothing.
+    pub fn is_mute(&mut self, peer: PeerId, id: ConnectionId) {
+        let link = self.links.get_mut(&peer).and_then(|links| links.iter_mut().find(|link| link.id == id));
+        link.into_iter().for_each(|link| link.heard_ms = u64::MAX);
+    }
+
     /// Returns whether that ended the last connection to the peer; false for one that was gone before.
     pub fn closed(&mut self, peer: PeerId, id: ConnectionId) -> bool {
         let Some(links) = self.links.get_mut(&peer) else { return false };
@@ -149,7 +155,7 @@ impl Connections {
         self.links.get(peer).is_some_and(|links| links.iter().any(|link| link.path != Path::Relay && !link.retired))
     }
 
-    /// When `id` was made or heard of last; `None` if it is gone.
+    /// When `id` was made or heard of last, `u64::MAX` if it answers no pings; `None` if it is gone.
     pub fn heard_ms(&self, peer: &PeerId, id: ConnectionId) -> Option<u64> {
         self.links.get(peer)?.iter().find(|link| link.id == id).map(|link| link.heard_ms)
     }

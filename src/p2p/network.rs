@@ -10,6 +10,7 @@ mod rejoin;
 mod requests;
 mod reservation;
 mod serving;
+mod silence;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -104,6 +105,8 @@ struct Inner {
     reaching: RefCell<BTreeMap<PeerId, Reaching>>,
     /// Likewise to relays themselves. Apart, because reaching a peer waits for these and these wait for nothing.
     reaching_relays: RefCell<BTreeMap<PeerId, Reaching>>,
+    /// Told when a connection to a peer that is being dialed exists, whoever made it.
+    arrivals: RefCell<BTreeMap<PeerId, oneshot::Sender<()>>>,
     direct: RefCell<direct::Direct>,
     reservations: RefCell<Vec<RelayStatus>>,
     known: RefCell<KnownPeers>,
@@ -186,6 +189,7 @@ impl Network {
             homeservers: RefCell::default(),
             lanes: RefCell::default(),
             reaching: RefCell::default(),
+            arrivals: RefCell::default(),
             reaching_relays: RefCell::default(),
             direct: RefCell::new(direct),
             reservations: RefCell::new(reservations),
@@ -218,6 +222,7 @@ impl Network {
         self.0.observer.take();
         self.0.nudges.take();
         self.0.reaching.take();
+        self.0.arrivals.take();
         self.0.reaching_relays.take();
     }
 

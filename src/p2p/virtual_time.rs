@@ -47,12 +47,18 @@ impl VirtualTime {
         }
     }
 
+    /// Time passes and nothing happens, as in a computer that sleeps.
+    pub fn stand_still(&self, duration_ms: u64) {
+        self.now_ms.set(self.now_ms.get() + duration_ms);
+    }
+
     fn advance(&self) {
         loop {
             let next = self.sleepers.borrow_mut().pop_first();
             let ((at_ms, _), sleeper) = next.expect("nothing left that could happen");
             if !sleeper.is_canceled() {
-                self.now_ms.set(at_ms);
+                // Timers that ran out while everything stood still are only late.
+                self.now_ms.set(at_ms.max(self.now_ms.get()));
                 let _ = sleeper.send(());
                 return;
             }

@@ -43,7 +43,7 @@ export class NetworkLab {
     this.#in(this.internet, ["ip", "link", "set", "br0", "up"]);
   }
 
-  /** A home network behind a router of its own; `host()` adds a machine to it. @param {Router} kind */
+  /** A home network behind a router of its own; `host()` adds a machine to it, `plug(machine)` one that has been unplugged. @param {Router} kind */
   home(kind) {
     const n = ++this.#networks;
     const router = this.#namespace(`r${n}`);
@@ -55,16 +55,18 @@ export class NetworkLab {
     this.#in(router, ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
     this.#in(router, ["nft", "-f", "-"], rules(kind));
     let hosts = 1;
-    return {
-      outer,
-      host: () => {
-        const h = ++hosts;
-        const host = this.#namespace(`h${n}${h}`);
-        this.#cable(router, "br0", host, "eth0", `10.77.${n}.${h}/24`);
-        this.#in(host, ["ip", "route", "add", "default", "via", `10.77.${n}.1`]);
-        return host;
-      },
+    // Nobody gets an address that somebody had before.
+    const plug = (host) => {
+      this.#cable(router, "br0", host, "eth0", `10.77.${n}.${++hosts}/24`);
+      this.#in(host, ["ip", "route", "add", "default", "via", `10.77.${n}.1`]);
+      return host;
     };
+    return { outer, plug, host: () => plug(this.#namespace(`h${n}${hosts}`)) };
+  }
+
+  /** Takes a machine off its network. */
+  unplug(host) {
+    this.#in(host, ["ip", "link", "del", "eth0"]);
   }
 
   /** The path of a script that runs `program` in that namespace with the arguments it is given. */

@@ -8,7 +8,7 @@ use futures::{
     channel::oneshot,
     future::{Either, select},
 };
-use libp2p::{PeerId, swarm::ConnectionId};
+use libp2p::PeerId;
 
 use super::{
     Command, Inner,
@@ -22,14 +22,6 @@ const TRIES_MS: [u64; 5] = [0, 2_000, 10_000, 60_000, 300_000];
 
 /// How much later the side tries that was dialed, in milliseconds, so that offers seldom cross.
 const DIALED_COMES_LATER_MS: u64 = 1_500;
-
-/// A direct connection that has answered no ping for so long is in doubt, in milliseconds. Pings are sent every 5 s; their
-/// own failures are told too late, and of a browser that was killed nothing else tells.
-const SILENT_MAX_MS: u64 = 11_000;
-
-/// One in doubt is given this long to answer the next ping, in milliseconds: it may be that our own clock was set, or
-/// that it was we who stood still.
-const DOUBT_MS: u64 = 6_000;
 
 #[derive(Default)]
 pub(super) struct Direct {
@@ -68,31 +60,6 @@ pub(super) fn lost_one(inner: &Rc<Inner>, peer: PeerId) {
     if !trying {
         relayed(inner, peer, inner.local < peer);
     }
-}
-
-/// Closes `connection` when the peer has been silent on it for too long.
-pub(super) fn watch(inner: &Rc<Inner>, peer: PeerId, connection: ConnectionId) {
-    let inner = inner.clone();
-    inner.tasks.clone().spawn(Box::pin(async move {
-        let mut doubted_since = None;
-        loop {
-            let heard_ms = inner.connections.borrow().heard_ms(&peer, connection);
-            let Some(heard_ms) = heard_ms.filter(|_| !inner.stopped.get()) else { return };
-            let silent_ms = inner.clock.now_ms().saturating_sub(heard_ms);
-            if silent_ms < SILENT_MAX_MS {
-                doubted_since = None;
-                inner.clock.sleep_ms(SILENT_MAX_MS - silent_ms).await;
-            } else if doubted_since != Some(heard_ms) {
-                doubted_since = Some(heard_ms);
-                inner.clock.sleep_ms(DOUBT_MS).await;
-            } else {
-                tracing::debug!(%peer, silent_ms, "a direct connection is dead");
-                inner.connection_gone(peer, connection);
-                inner.command(Command::Close(connection));
-                return;
-            }
-        }
-    }));
 }
 
 async fn try_for(inner: &Rc<Inner>, peer: PeerId, dialed_by_us: bool) {

@@ -27,6 +27,7 @@ use super::{
     known_peers::{Cause, Unreached},
     rejoin,
     serving::Serving,
+    silence,
 };
 use crate::p2p::{
     address_book::Provenance,
@@ -192,10 +193,9 @@ impl EventLoop {
             self.inner.connection_gone(peer, connection);
             self.swarm.close_connection(connection);
         }
-        match path {
-            Path::Relay => direct::relayed(&self.inner, peer, endpoint.is_dialer()),
-            Path::Direct => direct::watch(&self.inner, peer, connection),
-            Path::Browser | Path::Address => {}
+        silence::watch(&self.inner, peer, connection);
+        if path == Path::Relay {
+            direct::relayed(&self.inner, peer, endpoint.is_dialer());
         }
         if let ConnectedPoint::Dialer { address, .. } = endpoint {
             self.inner.learn(peer, address.clone(), Provenance::Seen);
@@ -203,6 +203,10 @@ impl EventLoop {
         if let Some(answer) = self.dials.remove(&connection) {
             // Whoever asked may have stopped waiting.
             let _ = answer.send(Ok(()));
+        }
+        if let Some(arrived) = self.inner.arrivals.borrow_mut().remove(&peer) {
+            // Likewise.
+            let _ = arrived.send(());
         }
         self.inner.tell(NetworkEvent::Changed);
     }
@@ -270,7 +274,7 @@ impl EventLoop {
                 let retired = self.inner.connections.borrow_mut().proven(peer, connection, now_ms);
                 retired.into_iter().for_each(|connection| self.close_later(peer, connection));
             }
-            Err(ping::Failure::Unsupported) => {}
+            Err(ping::Failure::Unsupported) => self.inner.connections.borrow_mut().is_mute(peer, connection),
             // Silence: without this a dead connection would be used until the other side's relay notices.
             Err(failure) => {
                 tracing::debug!(%peer, %failure, "a connection is dead");

@@ -1,10 +1,10 @@
 //! Gets a connection to a peer: the one there is, or the one somebody is already making, or a new one.
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, pin::pin, rc::Rc};
 
 use futures::{
     FutureExt,
     channel::oneshot,
-    future::{LocalBoxFuture, join_all},
+    future::{Either, LocalBoxFuture, join_all, select},
 };
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 
@@ -39,7 +39,16 @@ impl Inner {
     /// Notes what came of it.
     async fn dial_peer(self: Rc<Self>, peer: PeerId) -> Result<(), Unreached> {
         self.tell(NetworkEvent::Changed);
-        let dialed = self.clone().dial_addresses_of(peer).await;
+        let (sender, arrived) = oneshot::channel();
+        self.arrivals.borrow_mut().insert(peer, sender);
+        let dialing = self.clone().dial_addresses_of(peer);
+        // A dial to where the peer was before takes long to fail, and meanwhile the peer itself may have come.
+        let dialed = match select(pin!(dialing), arrived).await {
+            Either::Left((dialed, _)) => dialed,
+            Either::Right((Ok(()), _)) => Ok(()),
+            Either::Right((Err(_), _)) => Err(Unreached::new(Cause::Other, "the network is stopped")),
+        };
+        self.arrivals.borrow_mut().remove(&peer);
         self.note(peer).unreached = dialed.clone().err();
         self.tell(NetworkEvent::Changed);
         dialed

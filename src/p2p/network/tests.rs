@@ -1,8 +1,14 @@
 //! Networks that meet through a real relay, in memory; time is real, and everything waited for is an event.
 mod direct;
 mod hasty;
+mod silence;
 
-use std::{cell::RefCell, pin::pin, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    pin::{Pin, pin},
+    rc::Rc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{
@@ -14,7 +20,11 @@ use futures::{
 };
 use libp2p::{
     Multiaddr, PeerId, Swarm, Transport as _,
-    core::{muxing::StreamMuxerBox, transport::MemoryTransport, upgrade::Version},
+    core::{
+        muxing::StreamMuxerBox,
+        transport::{ListenerId, MemoryTransport},
+        upgrade::Version,
+    },
     identify,
     identity::Keypair,
     noise, ping, relay, swarm,
@@ -25,6 +35,7 @@ use ruma::{OwnedServerName, ServerName};
 use super::{behaviour::yamux_config, *};
 use crate::{
     domain::identity::{DEFAULT_SUFFIX, PublicKey},
+    p2p::peer_name,
     ports::{Lane, Transport, TransportError},
 };
 
@@ -331,6 +342,47 @@ fn a_hint_leads_to_a_peer_behind_another_relay_and_an_announcement_leads_back() 
         let peer = peer_name_of(&one);
         let known = other.network.0.book.borrow().addresses_to_dial(peer, &[]);
         assert_eq!(known, one.network.status().addresses);
+    });
+}
+
+/// Takes connections at `address` and says nothing, as a network does that somebody has just left.
+fn deaf(address: &str) -> LocalBoxFuture<'static, ()> {
+    let mut transport = MemoryTransport::default();
+    transport.listen_on(ListenerId::next(), address.parse().unwrap()).unwrap();
+    async move {
+        let mut taken = Vec::new();
+        loop {
+            let event = std::future::poll_fn(|context| Pin::new(&mut transport).poll(context)).await;
+            taken.extend(event.into_incoming().map(|(incoming, _)| incoming.now_or_never()));
+        }
+    }
+    .boxed_local()
+}
+
+#[test]
+fn whoever_is_dialed_in_vain_and_comes_by_itself_is_reached() {
+    run(async |spawner: Spawner| {
+        let relay = Relay::start(&spawner, 108, 1009, generous());
+        spawner.spawn(deaf("/memory/1010"));
+        let one = Tab::start(&spawner, 16, &[&relay]);
+        one.reachable().await;
+        let absent = Identity::from_seed([17; 32], DEFAULT_SUFFIX).unwrap().server_name().to_owned();
+        let peer = peer_name::peer_of_server(&absent).unwrap();
+        one.network.add_address_hints(&absent, vec![format!("/memory/1010/p2p/{peer}")]);
+        let asking = one.ask(&absent, "/are-you-there");
+        let coming = async {
+            one.until(|status| status.peers.iter().any(|peer| peer.state == PeerState::Connecting)).await;
+            let other = Tab::start(&spawner, 17, &[&relay]);
+            other.reachable().await;
+            assert!(one.is_answer(&other, "/here", &other.ask(&one.name, "/here").await.unwrap()));
+            other
+        };
+        // The dial itself fails only after that.
+        let handshake = futures_timer::Delay::new(Duration::from_secs(10));
+        match select(pin!(join(asking, coming)), handshake).await {
+            Either::Left(((answer, other), _)) => assert!(other.is_answer(&one, "/are-you-there", &answer.unwrap())),
+            Either::Right(_) => panic!("it still waits for its own dial"),
+        }
     });
 }
 
