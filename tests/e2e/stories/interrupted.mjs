@@ -68,7 +68,7 @@ async function changesNetwork(stage) {
 }
 
 export const stories = [
-  { name: "a computer sleeps, and the conversation goes on when it wakes", browsers: ["chromium"], timeoutMs: 150_000, run: sleeps },
+  { name: "a computer sleeps, and the conversation goes on when it wakes", browsers: ["chromium", "firefox"], timeoutMs: 150_000, run: sleeps },
   { name: "a computer loses its network, and the conversation goes on when it is back", browsers: ["chromium"], ownNetwork: true, timeoutMs: 150_000, run: losesNetwork },
   { name: "a computer changes networks in the middle of a conversation, and it goes on", browsers: ["chromium"], ownNetwork: true, timeoutMs: 150_000, run: changesNetwork },
 ];
