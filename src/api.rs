@@ -6,6 +6,7 @@ mod federation;
 mod limits;
 mod router;
 mod server_auth;
+mod standing;
 mod uiaa;
 
 use std::{panic::AssertUnwindSafe, pin::pin, rc::Rc, sync::LazyLock};
@@ -39,8 +40,9 @@ pub enum Origin {
     Peer(PublicKey),
 }
 
-static CLIENT: LazyLock<Router> =
-    LazyLock::new(|| Router::new(&["/_matrix/client/", "/.well-known/"], client::routes()));
+static CLIENT: LazyLock<Router> = LazyLock::new(|| {
+    Router::new(&["/_matrix/client/", "/.well-known/", "/_matrix/federation/v1/openid/"], client::routes())
+});
 static FEDERATION: LazyLock<Router> =
     LazyLock::new(|| Router::new(&["/_matrix/federation/", "/_matrix/key/"], federation::routes()));
 

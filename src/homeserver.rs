@@ -2,7 +2,9 @@
 pub mod account_data;
 pub mod accounts;
 pub mod addresses;
+pub mod administration;
 pub mod aliases;
+pub mod auth_sessions;
 pub mod by_time;
 pub mod client_event;
 pub mod client_txns;
@@ -10,6 +12,7 @@ pub mod delayed_events;
 pub mod devices;
 pub mod directory;
 pub mod edus;
+pub mod erasures;
 pub mod event_times;
 pub mod events;
 pub mod filters;
@@ -19,12 +22,14 @@ pub mod inspect;
 pub mod messages;
 pub mod mutual_rooms;
 pub mod notifier;
+pub mod openid;
 pub mod passwords;
 pub mod peers;
 pub mod positions;
 pub mod profiles;
 pub mod push_rules;
 pub mod rate_limits;
+pub mod registration_tokens;
 pub mod relations;
 pub mod room_facts;
 pub mod room_view;
@@ -37,6 +42,7 @@ pub mod summaries;
 pub mod sync;
 pub mod tags;
 pub mod timeline;
+pub mod tokens;
 pub mod transactions;
 pub mod turn;
 pub mod unread;
@@ -47,18 +53,22 @@ pub mod visibility;
 use std::rc::Rc;
 
 use futures::lock::Mutex;
-use ruma::{OwnedServerName, RoomVersionId, ServerName};
+use ruma::{OwnedServerName, OwnedUserId, RoomVersionId, ServerName};
 use thiserror::Error;
 
 use self::{
+    accounts::deactivation,
+    auth_sessions::AuthSessions,
     client_txns::ClientTxns,
     delayed_events::DelayedEvents,
     edus::{receipt::Receipts, typing::Typing},
+    erasures::Erasures,
     event_times::EventTimes,
     notifier::Notifier,
     passwords::PasswordFailures,
     positions::Positions,
     rate_limits::RateLimits,
+    registration_tokens::Guesses,
     room_facts::RoomFacts,
     rooms::{Rooms, join::Joins},
     sender::{OutboxStatus, Sender},
@@ -82,6 +92,16 @@ pub struct Options {
     /// Where clients reach this homeserver, for `/.well-known/matrix/client`; `None` if that is not one place.
     pub client_base_url: Option<String>,
     pub registration: Registration,
+    /// Tokens that are good for any number of accounts where registration is [`Registration::ByToken`].
+    pub registration_tokens: Vec<String>,
+    /// What whoever makes an account must agree to.
+    pub terms: Option<Terms>,
+    /// Whether people may come as guests, without an account.
+    pub guests: bool,
+    /// Whether the first who makes an account is the administrator, as in a tab, which is one's own.
+    pub first_user_is_admin: bool,
+    /// Whom to ask for help, for `/.well-known/matrix/support`.
+    pub support: Option<Support>,
     /// Of rooms whose creator asks for no version: a supported one.
     pub default_room_version: RoomVersionId,
     /// Whether clients and peers that ask without end are held back.
@@ -92,12 +112,36 @@ pub struct Options {
     pub rtc_transports: Vec<serde_json::Map<String, serde_json::Value>>,
 }
 
+/// Terms that new users must agree to (client-server API, "Terms of service at registration").
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Where they are read.
+    pub url: String,
+    pub version: String,
+}
+
+/// Whom to ask for help: one of them at least.
+#[derive(Clone, Debug)]
+pub struct Support {
+    pub contact: Option<SupportContact>,
+    pub page: Option<String>,
+}
+
+/// The administrator's.
+#[derive(Clone, Debug)]
+pub enum SupportContact {
+    User(OwnedUserId),
+    Email(String),
+}
+
 /// Who may make an account by `POST /register`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Registration {
     /// Whoever asks, as in a tab, where nobody else can ask.
     #[default]
     Open,
+    /// Whoever has a registration token.
+    ByToken,
     /// Nobody: accounts are made in other ways.
     Closed,
 }
@@ -107,6 +151,11 @@ impl Default for Options {
         Self {
             client_base_url: None,
             registration: Registration::default(),
+            registration_tokens: Vec::new(),
+            terms: None,
+            guests: false,
+            first_user_is_admin: true,
+            support: None,
             default_room_version: DEFAULT_ROOM_VERSION,
             limit_rates: false,
             turn: None,
@@ -135,6 +184,9 @@ pub struct Homeserver {
     pub(crate) sender: Sender,
     pub(crate) sessions: Sessions,
     pub(crate) password_failures: PasswordFailures,
+    pub(crate) auth_sessions: AuthSessions,
+    pub(crate) token_guesses: Guesses,
+    pub(crate) erasures: Erasures,
     pub(crate) client_txns: ClientTxns,
     pub(crate) delayed_events: DelayedEvents,
     pub(crate) user_rows: UserRows,
@@ -170,6 +222,7 @@ impl Homeserver {
         let notifier = positions.notifier();
         let rooms = Rooms::open(database.clone(), positions.clone()).await?;
         let rate_limits = RateLimits::new(options.limit_rates);
+        let erasures = Erasures::open(&database).await?;
         let server = Rc::new(Self {
             options,
             identity,
@@ -181,6 +234,9 @@ impl Homeserver {
             sender: Sender::default(),
             sessions: Sessions::default(),
             password_failures: PasswordFailures::default(),
+            auth_sessions: AuthSessions::default(),
+            token_guesses: Guesses::default(),
+            erasures,
             client_txns: ClientTxns::default(),
             delayed_events: DelayedEvents::default(),
             user_rows: UserRows::default(),
@@ -206,6 +262,8 @@ impl Homeserver {
         server.sender.start(&server).await?;
         delayed_events::start(&server).await?;
         relations::catch_up::in_background(&server);
+        administration::appoint_eldest(&server).await?;
+        deactivation::resume(&server).await?;
         Ok(server)
     }
 

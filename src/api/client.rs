@@ -1,5 +1,6 @@
 //! The Client-Server API: one file a module of ruma's, whose handlers parse nothing and decide nothing.
 pub mod account;
+pub mod admin;
 pub mod alias;
 pub mod config;
 pub mod context;
@@ -9,6 +10,7 @@ pub mod directory;
 pub mod discovery;
 pub mod filter;
 mod json;
+mod json_answer;
 pub mod knock;
 pub mod membership;
 pub mod message;
@@ -37,15 +39,37 @@ use serde_json::value::RawValue as RawJsonValue;
 
 use super::{
     ApiError,
+    federation::openid,
     router::{Route, route},
 };
 
 /// One line an endpoint.
 pub(super) fn routes() -> Vec<Route> {
     vec![
+        route(account::change_password),
+        route(account::check_registration_token_validity),
+        route(account::deactivate),
         route(account::get_username_availability),
         route(account::register).entrance(),
+        route(account::request_openid_token),
+        route(account::third_party_ids::add_3pid),
+        route(account::third_party_ids::bind_3pid),
+        route(account::third_party_ids::delete_3pid),
+        route(account::third_party_ids::get_3pids),
+        route(account::third_party_ids::post_3pids),
+        route(account::third_party_ids::request_3pid_management_token_via_email),
+        route(account::third_party_ids::request_3pid_management_token_via_msisdn),
+        route(account::third_party_ids::request_password_change_token_via_email),
+        route(account::third_party_ids::request_password_change_token_via_msisdn),
+        route(account::third_party_ids::request_registration_token_via_email),
+        route(account::third_party_ids::request_registration_token_via_msisdn),
+        route(account::third_party_ids::unbind_3pid),
         route(account::whoami),
+        route(admin::get_user_info),
+        route(admin::is_user_locked),
+        route(admin::is_user_suspended),
+        route(admin::lock_user),
+        route(admin::suspend_user),
         route(alias::create_alias),
         route(alias::delete_alias),
         route(alias::get_alias).costing(2),
@@ -69,6 +93,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(directory::get_room_visibility),
         route(directory::set_room_visibility),
         route(discovery::discover_homeserver),
+        route(discovery::discover_support),
         route(discovery::get_capabilities),
         route(discovery::get_supported_versions),
         route(filter::create_filter),
@@ -121,6 +146,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(session::login).entrance(),
         route(session::logout),
         route(session::logout_all),
+        route(session::refresh_token).entrance(),
         route(space::get_hierarchy).costing(10),
         route(state::get_state_event_for_key)
             .also("/_matrix/client/r0/rooms/{room_id}/state/{event_type}")
@@ -138,6 +164,8 @@ pub(super) fn routes() -> Vec<Route> {
         route(user_directory::search_users).costing(5),
         route(voip::get_turn_server_info),
         route(warren::add_address_hints),
+        // For services that are shown OpenID tokens, and reach homeservers by HTTP only.
+        route(openid::get_openid_userinfo),
     ]
 }
 

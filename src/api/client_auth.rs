@@ -1,12 +1,13 @@
 //! Who asks, of a client's request: the access token in the header, or in the query as older clients send it.
 use std::rc::Rc;
 
+use http::header;
 use ruma::api::auth_scheme::{
     AccessToken, AccessTokenOptional, AppserviceTokenOptional, AuthScheme, ExtractTokenError, NoAccessToken,
     NoAuthentication,
 };
 
-use super::{ApiError, Origin, Request, router::Authenticate};
+use super::{ApiError, Origin, Request, router::Authenticate, standing::Access};
 use crate::homeserver::{
     Homeserver,
     sessions::{self, Session},
@@ -18,7 +19,12 @@ const REQUEST_ID_MAX_BYTES: usize = 64;
 impl Authenticate for NoAuthentication {
     type Principal = ();
 
-    async fn authenticate(_homeserver: &Rc<Homeserver>, _request: &Request, _origin: Origin) -> Result<(), ApiError> {
+    async fn authenticate(
+        _homeserver: &Rc<Homeserver>,
+        _request: &Request,
+        _origin: Origin,
+        _access: Access,
+    ) -> Result<(), ApiError> {
         Ok(())
     }
 }
@@ -26,7 +32,12 @@ impl Authenticate for NoAuthentication {
 impl Authenticate for NoAccessToken {
     type Principal = ();
 
-    async fn authenticate(_homeserver: &Rc<Homeserver>, _request: &Request, _origin: Origin) -> Result<(), ApiError> {
+    async fn authenticate(
+        _homeserver: &Rc<Homeserver>,
+        _request: &Request,
+        _origin: Origin,
+        _access: Access,
+    ) -> Result<(), ApiError> {
         Ok(())
     }
 }
@@ -35,7 +46,12 @@ impl Authenticate for NoAccessToken {
 impl Authenticate for AppserviceTokenOptional {
     type Principal = ();
 
-    async fn authenticate(_homeserver: &Rc<Homeserver>, _request: &Request, _origin: Origin) -> Result<(), ApiError> {
+    async fn authenticate(
+        _homeserver: &Rc<Homeserver>,
+        _request: &Request,
+        _origin: Origin,
+        _access: Access,
+    ) -> Result<(), ApiError> {
         Ok(())
     }
 }
@@ -47,8 +63,10 @@ impl Authenticate for AccessToken {
         homeserver: &Rc<Homeserver>,
         request: &Request,
         _origin: Origin,
+        access: Access,
     ) -> Result<Session, ApiError> {
-        let session = session_of(homeserver, &Self::extract_authentication(request).map_err(unreadable)?).await?;
+        let token = Self::extract_authentication(request).map_err(unreadable)?;
+        let session = session_of(homeserver, request, &token, access).await?;
         Ok(Session { request_id: request_id(request), ..session })
     }
 
@@ -64,9 +82,10 @@ impl Authenticate for AccessTokenOptional {
         homeserver: &Rc<Homeserver>,
         request: &Request,
         _origin: Origin,
+        access: Access,
     ) -> Result<Option<Session>, ApiError> {
         match Self::extract_authentication(request).map_err(unreadable)? {
-            Some(token) => session_of(homeserver, &token).await.map(Some),
+            Some(token) => session_of(homeserver, request, &token, access).await.map(Some),
             None => Ok(None),
         }
     }
@@ -76,8 +95,16 @@ impl Authenticate for AccessTokenOptional {
     }
 }
 
-async fn session_of(homeserver: &Rc<Homeserver>, token: &str) -> Result<Session, ApiError> {
-    sessions::session_of_token(homeserver, token).await?.ok_or_else(ApiError::unknown_token)
+async fn session_of(
+    homeserver: &Rc<Homeserver>,
+    request: &Request,
+    token: &str,
+    access: Access,
+) -> Result<Session, ApiError> {
+    let user_agent = request.headers().get(header::USER_AGENT).and_then(|name| name.to_str().ok());
+    let session = sessions::session_of_token(homeserver, token, user_agent).await?;
+    access.check(session.standing)?;
+    Ok(session)
 }
 
 fn unreadable(error: ExtractTokenError) -> ApiError {

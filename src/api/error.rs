@@ -73,8 +73,23 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::TooLarge, message)
     }
 
-    pub fn guest_access_forbidden() -> Self {
-        Self::new(StatusCode::FORBIDDEN, ErrorKind::GuestAccessForbidden, "This server has no guest accounts.")
+    pub fn guest_access_forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, ErrorKind::GuestAccessForbidden, message)
+    }
+
+    pub fn registration_closed() -> Self {
+        Self::forbidden("Registration is closed on this homeserver: ask whoever runs it for an account.")
+    }
+
+    pub fn suspended() -> Self {
+        let message = "The account is suspended: it may read, and little else. Ask whoever runs this homeserver.";
+        Self::new(StatusCode::FORBIDDEN, ErrorKind::UserSuspended, message)
+    }
+
+    /// Clients keep what they have stored (client-server API, "Account locking").
+    pub fn locked() -> Self {
+        let message = "The account is locked. Ask whoever runs this homeserver.";
+        Self::new(StatusCode::UNAUTHORIZED, ErrorKind::UserLocked, message)
     }
 
     pub fn missing_token() -> Self {
@@ -84,6 +99,14 @@ impl ApiError {
     pub fn unknown_token() -> Self {
         let kind = ErrorKind::UnknownToken(UnknownTokenErrorData::new());
         Self::new(StatusCode::UNAUTHORIZED, kind, "The access token is not known: it was logged out or never issued.")
+    }
+
+    /// The token was good and can be renewed: clients keep what they have stored (client-server API, "Soft logout").
+    pub fn soft_logged_out() -> Self {
+        let mut data = UnknownTokenErrorData::new();
+        data.soft_logout = true;
+        let message = "The access token has expired: refresh it, or log in again.";
+        Self::new(StatusCode::UNAUTHORIZED, ErrorKind::UnknownToken(data), message)
     }
 
     /// A broken invariant or a corrupt store: `detail` is for the log, not for the client.

@@ -4,6 +4,7 @@ pub mod directory;
 pub mod discovery;
 pub mod event;
 pub mod membership;
+pub mod openid;
 pub mod query;
 pub mod space;
 pub mod transactions;
@@ -28,6 +29,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(event::get_room_state).costing(20),
         route(event::get_missing_events).costing(5),
         route(backfill::get_backfill).costing(5),
+        route(openid::get_openid_userinfo),
         route(query::get_profile_information),
         route(query::get_room_information),
         route(directory::get_public_rooms).costing(5),

@@ -11,7 +11,7 @@ use ruma::api::{
     path_builder::PathBuilder,
 };
 
-use super::{ApiError, ClientAddress, Origin, Request, Response};
+use super::{ApiError, ClientAddress, Origin, Request, Response, standing::Access};
 use crate::homeserver::{Homeserver, sessions::Session};
 
 /// Where clients of before the first release of the specification ask for what the second prefix has.
@@ -23,10 +23,12 @@ pub trait Authenticate: AuthScheme {
     /// Who asks: what the handler gets as its second argument.
     type Principal;
 
+    /// Refuses who is not who they say, and whom the endpoint is not open to.
     fn authenticate(
         homeserver: &Rc<Homeserver>,
         request: &Request,
         origin: Origin,
+        access: Access,
     ) -> impl Future<Output = Result<Self::Principal, ApiError>>;
 
     /// The session that the request counts for, if it is somebody's who has logged in.
@@ -99,10 +101,12 @@ where
     H: AsyncFn(&Rc<Homeserver>, P, R) -> Result<O, ApiError> + Copy + Send + Sync + 'static,
 {
     let handler_name = std::any::type_name::<H>();
+    let handler_name = handler_name.strip_prefix("warren::api::").unwrap_or(handler_name);
+    let access = Access::of(&R::METHOD, handler_name);
     let boxed = move |homeserver: Rc<Homeserver>, incoming: Incoming| {
         async move {
             let Incoming { request, origin, path_args, toll } = incoming;
-            let authenticated = R::Authentication::authenticate(&homeserver, &request, origin).await;
+            let authenticated = R::Authentication::authenticate(&homeserver, &request, origin, access).await;
             if origin == Origin::Client {
                 let session = authenticated.as_ref().ok().and_then(R::Authentication::session);
                 toll.charge(&homeserver, &request, session)?;
@@ -124,7 +128,7 @@ where
         method: R::METHOD,
         paths: R::PATH_BUILDER.all_paths().collect(),
         handler: Box::new(boxed),
-        handler_name: handler_name.strip_prefix("warren::api::").unwrap_or(handler_name),
+        handler_name,
         may_be_abandoned: false,
         toll: Toll { cost: 1, entrance: false },
     }

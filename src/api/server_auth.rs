@@ -9,7 +9,7 @@ use ruma::{
     },
 };
 
-use super::{ApiError, Origin, Request, router::Authenticate};
+use super::{ApiError, Origin, Request, router::Authenticate, standing::Access};
 use crate::{domain::identity::PublicKey, homeserver::Homeserver};
 
 impl Authenticate for ServerSignatures {
@@ -20,6 +20,7 @@ impl Authenticate for ServerSignatures {
         homeserver: &Rc<Homeserver>,
         request: &Request,
         origin: Origin,
+        _access: Access,
     ) -> Result<OwnedServerName, ApiError> {
         let Origin::Peer(peer) = origin else {
             return Err(ApiError::unauthorized("Only other homeservers may ask this."));

@@ -1,56 +1,79 @@
-//! User-interactive authentication: asking again, in the same request, for proof that the user is there.
-//!
-//! Every flow offered here has one stage, so the request that completes a stage completes the authentication and the
-//! session id binds nothing: none is remembered, and a restart between challenge and answer harms nobody.
+//! User-interactive authentication: asking again, in the same request, for proof that the user is there
+//! (client-server API, "User-Interactive Authentication API").
+use std::collections::BTreeMap;
+
 use ruma::{
     OwnedUserId, UserId,
     api::{
-        client::uiaa::{AuthData, AuthFlow, AuthType, Password, UiaaInfo, UserIdentifier},
+        client::uiaa::{
+            AuthData, AuthFlow, AuthType, LoginTermsParams, Password, PolicyDefinition, PolicyTranslation, UiaaInfo,
+            UserIdentifier,
+        },
         error::{ErrorKind, StandardErrorBody},
     },
 };
-
-use serde_json::value::RawValue;
+use serde_json::{
+    json,
+    value::{RawValue, to_raw_value},
+};
 
 use super::ApiError;
 use crate::homeserver::{
-    Homeserver,
+    Homeserver, Registration, Terms,
     accounts::{self, LoginError},
-    sessions::{self, Session},
+    auth_sessions::{Found, Progress, Purpose},
+    registration_tokens,
+    sessions::Session,
 };
 
-/// Lets anybody pass who says that they mean it: for registration, and for accounts that have no password.
-pub fn dummy(homeserver: &Homeserver, auth: Option<&AuthData>) -> Result<(), ApiError> {
-    match auth {
-        Some(AuthData::Dummy(_)) => Ok(()),
-        auth => Err(challenge(homeserver, AuthType::Dummy, auth)),
+/// The name under which terms are listed; there is one document.
+const TERMS_ID: &str = "terms_of_service";
+
+/// Lets pass who may make an account; answers the registration token that it is to be counted against.
+pub async fn registration(homeserver: &Homeserver, auth: Option<&AuthData>) -> Result<Option<String>, ApiError> {
+    let mut flow = match homeserver.options.registration {
+        Registration::Open => vec![AuthType::Dummy],
+        Registration::ByToken => vec![AuthType::RegistrationToken],
+        Registration::Closed => return Err(ApiError::registration_closed()),
+    };
+    if homeserver.options.terms.is_some() {
+        // Without terms to read, agreeing to nothing is what the dummy stage is for.
+        flow.retain(|stage| *stage != AuthType::Dummy);
+        flow.push(AuthType::Terms);
     }
+    let authentication = Authentication { homeserver, purpose: Purpose { operation: "register", user_id: None }, flow };
+    Ok(authentication.check(auth).await?.registration_token)
 }
 
 /// Lets pass who is logged in and knows the account's password, if it has one.
-pub async fn confirm(homeserver: &Homeserver, session: &Session, auth: Option<&AuthData>) -> Result<(), ApiError> {
-    if accounts::has_password(homeserver, &session.user_id).await? != Some(true) {
-        return dummy(homeserver, auth);
-    }
-    match auth {
-        Some(AuthData::Password(given)) => password(homeserver, session, given).await,
-        auth => Err(challenge(homeserver, AuthType::Password, auth)),
-    }
+pub async fn confirm(
+    homeserver: &Homeserver,
+    session: &Session,
+    operation: &'static str,
+    auth: Option<&AuthData>,
+) -> Result<(), ApiError> {
+    let has_password = accounts::has_password(homeserver, &session.user_id).await? == Some(true);
+    let stage = if has_password { AuthType::Password } else { AuthType::Dummy };
+    let purpose = Purpose { operation, user_id: Some(session.user_id.clone()) };
+    let authentication = Authentication { homeserver, purpose, flow: vec![stage] };
+    authentication.check(auth).await.map(drop)
 }
 
-async fn password(homeserver: &Homeserver, session: &Session, given: &Password) -> Result<(), ApiError> {
-    let refusal = if user_of(homeserver, &given.identifier).as_ref() != Some(&session.user_id) {
-        "That is not the user who is logged in."
-    } else {
-        match accounts::check_password(homeserver, &session.user_id, given.password.clone()).await {
-            Ok(()) => return Ok(()),
-            Err(LoginError::Refused) => "The password is wrong.",
-            Err(error) => return Err(error.into()),
-        }
-    };
-    let mut info = info(homeserver, AuthType::Password, given.session.as_deref());
-    info.auth_error = Some(Box::new(StandardErrorBody::new(ErrorKind::Forbidden, refusal.to_owned())));
-    Err(ApiError::interactive(info))
+/// Lets pass who knows the password of an account, logged in or not; answers whose account it is.
+pub async fn confirm_owner(
+    homeserver: &Homeserver,
+    session: Option<&Session>,
+    operation: &'static str,
+    auth: Option<&AuthData>,
+) -> Result<OwnedUserId, ApiError> {
+    if let Some(session) = session {
+        confirm(homeserver, session, operation, auth).await?;
+        return Ok(session.user_id.clone());
+    }
+    let purpose = Purpose { operation, user_id: None };
+    let authentication = Authentication { homeserver, purpose, flow: vec![AuthType::Password] };
+    let progress = authentication.check(auth).await?;
+    progress.user_id.ok_or_else(|| ApiError::internal("a password was right, but whose it is is not known"))
 }
 
 /// The user whom an identifier names, if it is one of this server (by full id or localpart). Nobody here has any other
@@ -69,21 +92,117 @@ pub fn local_user(homeserver: &Homeserver, user: &str) -> Option<OwnedUserId> {
     (user_id.server_name() == homeserver.server_name()).then_some(user_id)
 }
 
-/// 401: says what the one stage is, and why what came instead will not do.
-fn challenge(homeserver: &Homeserver, stage: AuthType, auth: Option<&AuthData>) -> ApiError {
-    let mut info = info(homeserver, stage, auth.and_then(AuthData::session));
-    if let Some(other) = auth.and_then(AuthData::auth_type) {
-        let message = format!("{other} is not offered here.");
-        info.auth_error = Some(Box::new(StandardErrorBody::new(ErrorKind::Forbidden, message)));
-    }
-    ApiError::interactive(info)
+/// One request that must be authenticated, by all stages of the one flow that is offered.
+struct Authentication<'a> {
+    homeserver: &'a Homeserver,
+    purpose: Purpose,
+    flow: Vec<AuthType>,
 }
 
-fn info(homeserver: &Homeserver, stage: AuthType, session: Option<&str>) -> UiaaInfo {
-    let mut info = UiaaInfo::new(vec![AuthFlow::new(vec![stage])]);
-    let made = || sessions::random_token(&*homeserver.environment.entropy);
-    info.session = Some(session.map_or_else(made, str::to_owned));
-    // Optional by the specification, and read by matrix-nio.
-    info.params = RawValue::from_string("{}".to_owned()).ok();
-    info
+/// Why a stage is not completed.
+struct Refusal {
+    kind: ErrorKind,
+    message: String,
+}
+
+impl Refusal {
+    fn forbidden(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Forbidden, message: message.into() }
+    }
+}
+
+impl Authentication<'_> {
+    /// What was shown, once every stage is completed; until then 401 with what is left.
+    async fn check(self, auth: Option<&AuthData>) -> Result<Progress, ApiError> {
+        let now_ms = self.homeserver.environment.clock.now_ms();
+        let sessions = &self.homeserver.auth_sessions;
+        let mut id = auth.and_then(AuthData::session);
+        let mut progress = match id.map_or(Found::None, |id| sessions.find(id, &self.purpose, now_ms)) {
+            Found::Ours(progress) => progress,
+            Found::Other => {
+                return Err(ApiError::forbidden("This authentication session was begun for another request."));
+            }
+            // One that is over is begun anew: most clients can do nothing with an error here.
+            Found::None => {
+                id = None;
+                Progress::default()
+            }
+        };
+        let refusal = match auth {
+            Some(auth) => self.complete(auth, &mut progress).await?.err(),
+            None => None,
+        };
+        if self.flow.iter().all(|stage| progress.completed.contains(stage)) {
+            if let Some(id) = id {
+                sessions.end(id);
+            }
+            return Ok(progress);
+        }
+        let mut info = UiaaInfo::new(vec![AuthFlow::new(self.flow.clone())]);
+        info.completed.clone_from(&progress.completed);
+        info.params = Some(self.params()?);
+        info.auth_error = refusal.map(|refusal| Box::new(StandardErrorBody::new(refusal.kind, refusal.message)));
+        info.session = Some(sessions.keep(self.homeserver, id, self.purpose, progress));
+        Err(ApiError::interactive(info))
+    }
+
+    /// Looks at one stage. The outer error ends the request.
+    async fn complete(&self, auth: &AuthData, progress: &mut Progress) -> Result<Result<(), Refusal>, ApiError> {
+        // Without a type the client asks how far it has come.
+        let Some(stage) = auth.auth_type() else { return Ok(Ok(())) };
+        if !self.flow.contains(&stage) {
+            return Ok(Err(Refusal::forbidden(format!("{stage} is not offered here."))));
+        }
+        let outcome = match auth {
+            AuthData::Password(given) => self.password(given).await?.map(|user_id| progress.user_id = Some(user_id)),
+            AuthData::RegistrationToken(given) => {
+                let valid = registration_tokens::is_valid(self.homeserver, &given.token).await?;
+                let refusal = || Refusal {
+                    kind: ErrorKind::Unauthorized,
+                    message: "The registration token is not good, or not any more.".to_owned(),
+                };
+                valid.then(|| progress.registration_token = Some(given.token.clone())).ok_or_else(refusal)
+            }
+            // Whoever sends these has completed them.
+            _ => Ok(()),
+        };
+        if outcome.is_ok() && !progress.completed.contains(&stage) {
+            progress.completed.push(stage);
+        }
+        Ok(outcome)
+    }
+
+    /// Whose password it is.
+    async fn password(&self, given: &Password) -> Result<Result<OwnedUserId, Refusal>, ApiError> {
+        let user_id = user_of(self.homeserver, &given.identifier);
+        let other = |user_id: &OwnedUserId| self.purpose.user_id.as_ref().is_some_and(|asking| asking != user_id);
+        let user_id = match user_id {
+            Some(user_id) if !other(&user_id) => user_id,
+            _ if self.purpose.user_id.is_some() => {
+                return Ok(Err(Refusal::forbidden("That is not the user who is logged in.")));
+            }
+            _ => return Ok(Err(Refusal::forbidden("Wrong username or password."))),
+        };
+        match accounts::check_password(self.homeserver, &user_id, given.password.clone()).await {
+            Ok(()) => Ok(Ok(user_id)),
+            Err(LoginError::Refused) if self.purpose.user_id.is_none() => {
+                Ok(Err(Refusal::forbidden("Wrong username or password.")))
+            }
+            Err(LoginError::Refused) => Ok(Err(Refusal::forbidden("The password is wrong."))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What clients need to know of stages: optional by the specification, and read by matrix-nio.
+    fn params(&self) -> Result<Box<RawValue>, ApiError> {
+        let terms = self.homeserver.options.terms.as_ref().filter(|_| self.flow.contains(&AuthType::Terms));
+        let params = terms.map_or_else(|| json!({}), |terms| json!({ "m.login.terms": terms_params(terms) }));
+        to_raw_value(&params).map_err(|error| ApiError::internal(&format!("terms: {error}")))
+    }
+}
+
+fn terms_params(terms: &Terms) -> LoginTermsParams {
+    let text = PolicyTranslation::new("Terms of Service".to_owned(), terms.url.clone());
+    let policy = PolicyDefinition::new(terms.version.clone(), BTreeMap::from([("en".to_owned(), text)]));
+    LoginTermsParams::new(BTreeMap::from([(TERMS_ID.to_owned(), policy)]))
 }

@@ -1,12 +1,16 @@
 //! Accounts: registering, and the two ways to prove that one is yours.
-use ruma::{OwnedUserId, UserId};
+pub mod deactivation;
+
+use std::rc::Rc;
+
+use ruma::{DeviceId, OwnedUserId, UserId};
 use thiserror::Error;
 
 use super::{
-    Homeserver,
+    Homeserver, administration,
     devices::{self, DeviceError, Login, NewDevice},
     passwords::{self, PasswordError, TooManyFailures},
-    push_rules,
+    push_rules, registration_tokens,
     sessions::{self, Session},
     user_directory,
 };
@@ -46,6 +50,10 @@ pub enum RegisterError {
     Password(#[from] PasswordError),
     #[error(transparent)]
     Device(#[from] DeviceError),
+    #[error("the registration token is not good, or not any more")]
+    Token,
+    #[error("that access token is not of the guest with this username")]
+    NotThatGuest,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -59,6 +67,8 @@ pub enum LoginError {
     TooManyFailures(#[from] TooManyFailures),
     #[error("the account has been deactivated")]
     Deactivated,
+    #[error("the account is locked: ask whoever runs this homeserver")]
+    Locked,
     #[error(transparent)]
     Device(#[from] DeviceError),
     #[error(transparent)]
@@ -74,12 +84,31 @@ pub struct NewAccount {
     pub password: Option<String>,
     /// The device to log in with at once, if any.
     pub device: Option<NewDevice>,
+    /// A registration token that this account is counted against.
+    pub registration_token: Option<String>,
+    pub kind: AccountKind,
+}
+
+/// What kind of account is made.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub enum AccountKind {
+    /// Of the first user of a tab of one's own, an administrator.
+    #[default]
+    User,
+    Admin,
+    Guest,
+    /// The account of a guest, who becomes an ordinary user.
+    Upgrade(OwnedUserId),
 }
 
 /// What must be right before anybody is asked to authenticate: username, password and device of a new account.
 pub async fn check_new(homeserver: &Homeserver, new: &NewAccount) -> Result<(), RegisterError> {
-    if let Some(username) = &new.username {
-        check_username(homeserver, username).await?;
+    match (&new.username, &new.kind) {
+        (username, AccountKind::Upgrade(guest)) => {
+            check_guest(homeserver, guest, username.as_deref()).await?;
+        }
+        (Some(username), _) => drop(check_username(homeserver, username).await?),
+        (None, _) => {}
     }
     if let Some(password) = &new.password {
         passwords::check(password)?;
@@ -88,6 +117,17 @@ pub async fn check_new(homeserver: &Homeserver, new: &NewAccount) -> Result<(), 
         devices::check_new(device)?;
     }
     Ok(())
+}
+
+/// The row of a guest who is to become a user under the same name.
+async fn check_guest(
+    homeserver: &Homeserver,
+    guest: &OwnedUserId,
+    username: Option<&str>,
+) -> Result<UserRow, RegisterError> {
+    let row = homeserver.database.get::<Users>(guest).await?;
+    let row = row.filter(|row| row.guest && !row.deactivated && username == Some(guest.localpart()));
+    row.ok_or(RegisterError::NotThatGuest)
 }
 
 /// The user id that `username` would give, if nobody has it.
@@ -108,31 +148,61 @@ pub async fn check_username(homeserver: &Homeserver, username: &str) -> Result<O
 }
 
 /// Makes an account, its push rules, and if asked for a device with its token: all in one strict commit.
-pub async fn register(homeserver: &Homeserver, new: NewAccount) -> Result<(OwnedUserId, Option<Login>), RegisterError> {
+pub async fn register(
+    homeserver: &Homeserver,
+    mut new: NewAccount,
+) -> Result<(OwnedUserId, Option<Login>), RegisterError> {
     check_new(homeserver, &new).await?;
-    let password_hash = match new.password {
+    let password_hash = match new.password.take() {
         Some(password) => Some(passwords::hash(&homeserver.environment, password).await),
         None => None,
     };
     let _accounts = homeserver.accounts_lock.lock().await;
-    let user_id = match &new.username {
-        Some(username) => check_username(homeserver, username).await?,
-        None => free_user_id(homeserver).await?,
-    };
-    let position = homeserver.positions.next().await?;
     let mut batch = Batch::strict();
-    let created_ms = homeserver.environment.clock.now_ms();
-    batch.put::<Users>(&user_id, &UserRow { created_ms, password_hash, ..UserRow::default() });
-    user_directory::put_account(&mut batch, &user_id, None);
-    push_rules::put_defaults(&mut batch, &user_id, position.value());
+    if let Some(token) = &new.registration_token
+        && !registration_tokens::count_use(homeserver, &mut batch, token).await?
+    {
+        return Err(RegisterError::Token);
+    }
+    let (user_id, row) = row_for(homeserver, &new).await?;
+    let displayname = row.profile.get("displayname").and_then(|name| name.as_str()).map(str::to_owned);
+    let position = homeserver.positions.next().await?;
+    batch.put::<Users>(&user_id, &UserRow { password_hash, ..row });
+    if !matches!(new.kind, AccountKind::Upgrade(_)) {
+        push_rules::put_defaults(&mut batch, &user_id, position.value());
+    }
+    if new.kind != AccountKind::Guest {
+        user_directory::put_account(&mut batch, &user_id, displayname.as_deref());
+    }
     let login = match new.device {
         Some(device) => Some(devices::log_in(homeserver, &mut batch, &user_id, device).await?),
         None => None,
     };
     homeserver.database.commit(batch).await?;
     drop(position);
+    homeserver.sessions.forget(login.as_ref().map(|login| &*login.replaced).unwrap_or_default());
+    if matches!(new.kind, AccountKind::Upgrade(_)) {
+        devices::refresh_standing(homeserver, &user_id).await?;
+    }
     homeserver.notifier.notify();
     Ok((user_id, login))
+}
+
+/// Whose account it will be, and what it says of the user. Called under `accounts_lock`.
+async fn row_for(homeserver: &Homeserver, new: &NewAccount) -> Result<(OwnedUserId, UserRow), RegisterError> {
+    if let AccountKind::Upgrade(guest) = &new.kind {
+        let row = check_guest(homeserver, guest, new.username.as_deref()).await?;
+        return Ok((guest.clone(), UserRow { guest: false, ..row }));
+    }
+    let user_id = match &new.username {
+        Some(username) => check_username(homeserver, username).await?,
+        None => free_user_id(homeserver).await?,
+    };
+    let admin = new.kind == AccountKind::Admin
+        || (new.kind == AccountKind::User && administration::makes_first_user_admin(homeserver).await?);
+    let created_ms = homeserver.environment.clock.now_ms();
+    let guest = new.kind == AccountKind::Guest;
+    Ok((user_id, UserRow { created_ms, guest, admin, ..UserRow::default() }))
 }
 
 async fn free_user_id(homeserver: &Homeserver) -> Result<OwnedUserId, UsernameError> {
@@ -162,6 +232,42 @@ pub async fn check_password(homeserver: &Homeserver, user_id: &UserId, password:
     }
     homeserver.password_failures.forgive(user_id);
     if row.deactivated { Err(LoginError::Deactivated) } else { Ok(()) }
+}
+
+/// Sets a password. With `log_out` every device but `kept` is logged out (client-server API, "Changing password").
+pub async fn change_password(
+    homeserver: &Rc<Homeserver>,
+    user_id: &UserId,
+    new_password: String,
+    kept: Option<&DeviceId>,
+    log_out: bool,
+) -> Result<(), StoreError> {
+    let hash = passwords::hash(&homeserver.environment, new_password).await;
+    let key = user_id.to_owned();
+    let _accounts = homeserver.accounts_lock.lock().await;
+    let Some(row) = homeserver.database.get::<Users>(&key).await?.filter(|row| !row.deactivated) else {
+        return Ok(());
+    };
+    let mut batch = Batch::strict();
+    batch.put::<Users>(&key, &UserRow { password_hash: Some(hash), ..row });
+    let mut ended = None;
+    if log_out {
+        end_login_tokens(homeserver, &mut batch, user_id).await?;
+        ended = Some(devices::end_all_but(homeserver, &mut batch, user_id, kept).await?);
+    }
+    homeserver.database.commit(batch).await?;
+    if let Some(ended) = ended {
+        ended.tell(homeserver);
+    }
+    Ok(())
+}
+
+/// Puts into `batch` that the user's login tokens are no longer good.
+async fn end_login_tokens(homeserver: &Homeserver, batch: &mut Batch, user_id: &UserId) -> Result<(), StoreError> {
+    let tokens = homeserver.database.scan_all::<LoginTokens, _>(&()).await?;
+    let own = tokens.iter().filter(|(_, row)| row.user_id == user_id);
+    own.for_each(|(hash, _)| batch.delete::<LoginTokens>(hash));
+    Ok(())
 }
 
 /// Logs in with a password.
@@ -207,9 +313,12 @@ async fn finish_log_in(
     if user.deactivated {
         return Err(LoginError::Deactivated);
     }
+    if user.locked {
+        return Err(LoginError::Locked);
+    }
     let login = devices::log_in(homeserver, &mut batch, user_id, device).await?;
     homeserver.database.commit(batch).await?;
-    homeserver.sessions.forget(login.replaced.as_slice());
+    homeserver.sessions.forget(&login.replaced);
     Ok(login)
 }
 

@@ -152,6 +152,9 @@ async fn format<T>(
     let now_ms = server.environment.clock.now_ms();
     let formatted = events.iter().map(|(event, membership)| {
         let previous = previous.get(&event.pdu.event_id).and_then(|id| found.get(id));
+        // What was before it need not be told, and whether this user may see it whole is not known here.
+        let erased = |event: &&Rc<StoredEvent>| server.erasures.of(&event.pdu.sender, &event.pdu.room_id).is_some();
+        let previous = previous.filter(|event| !erased(event));
         let redaction = event.header.redacted_by.as_ref().and_then(|id| found.get(id));
         let unsigned = Unsigned {
             age: age(now_ms, &event.pdu),

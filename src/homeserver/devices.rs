@@ -1,18 +1,19 @@
-//! Devices: each is logged in with one access token, and gone once logged out.
+//! Devices: each is logged in with tokens of its own, and gone once logged out.
 use std::rc::Rc;
 
-use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use thiserror::Error;
 
 use super::{
     Homeserver,
-    sessions::{self, Session, TokenHash},
+    sessions::{Session, TokenHash},
+    tokens::{self, Issued},
 };
 use crate::{
     ports::{Batch, StoreError},
     storage::{
         Direction,
-        tables::{AccessTokenRow, AccessTokens, ClientTxns, DeviceRow, Devices},
+        tables::{ClientTxns, DeviceRow, Devices},
     },
 };
 
@@ -28,6 +29,8 @@ pub const DEVICES_PER_USER_MAX: usize = 500;
 /// The letters of a device id made here, and how many it has.
 const DEVICE_ID_LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const DEVICE_ID_LENGTH: usize = 10;
+
+type Key = (OwnedUserId, OwnedDeviceId);
 
 #[derive(Debug, Error)]
 pub enum DeviceError {
@@ -50,15 +53,17 @@ pub struct NewDevice {
     pub device_id: Option<OwnedDeviceId>,
     /// Ignored if the device exists.
     pub display_name: Option<String>,
+    /// Whether the client refreshes tokens: then it gets one that expires.
+    pub refreshable: bool,
 }
 
 /// A device that has just been given a token.
 #[derive(Debug)]
 pub struct Login {
     pub device_id: OwnedDeviceId,
-    pub access_token: String,
-    /// The token the device had before, for `Sessions::forget` after the commit.
-    pub replaced: Option<TokenHash>,
+    pub tokens: Issued,
+    /// The access tokens the device had before, for `Sessions::forget` after the commit.
+    pub replaced: Vec<TokenHash>,
 }
 
 /// A device as its owner sees it.
@@ -67,6 +72,8 @@ pub struct Device {
     pub device_id: OwnedDeviceId,
     pub display_name: Option<String>,
     pub last_seen_ms: Option<u64>,
+    /// What its client called itself then.
+    pub user_agent: Option<String>,
 }
 
 /// Puts device and token into `batch`, which must be strict. The caller holds `accounts_lock` and commits.
@@ -83,18 +90,18 @@ pub async fn log_in(
     if existing.is_none() && rows_of(homeserver, user_id).await?.len() >= DEVICES_PER_USER_MAX {
         return Err(DeviceError::TooMany);
     }
-    let replaced = existing.as_ref().map(|row| row.token_hash);
-    let display_name = existing.map_or(new.display_name, |row| row.display_name);
-    if let Some(old) = &replaced {
-        batch.delete::<AccessTokens>(old);
-    }
-    let access_token = sessions::new_access_token(&*homeserver.environment.entropy);
-    let token_hash = sessions::token_hash(&access_token);
-    let last_seen_ms = Some(homeserver.environment.clock.now_ms());
-    batch.put::<Devices>(&key, &DeviceRow { display_name, token_hash, last_seen_ms });
-    let (user_id, device_id) = key;
-    batch.put::<AccessTokens>(&token_hash, &AccessTokenRow { user_id, device_id: device_id.clone() });
-    Ok(Login { device_id, access_token, replaced })
+    let replaced = existing.as_ref().map(|row| tokens::end_all(batch, row)).unwrap_or_default();
+    let mut row = DeviceRow {
+        display_name: existing.map_or(new.display_name, |row| row.display_name),
+        token_hash: TokenHash::default(),
+        refresh_hash: None,
+        next: None,
+        last_seen_ms: Some(homeserver.environment.clock.now_ms()),
+        user_agent: None,
+    };
+    let tokens = tokens::issue(homeserver, batch, &key, &mut row, new.refreshable);
+    batch.put::<Devices>(&key, &row);
+    Ok(Login { device_id, tokens, replaced })
 }
 
 pub fn check_new(new: &NewDevice) -> Result<(), DeviceError> {
@@ -160,24 +167,62 @@ pub async fn log_out_all(homeserver: &Rc<Homeserver>, user_id: &UserId) -> Resul
     forget(homeserver, rows).await
 }
 
-/// Deletes devices with all that belongs to them, in one strict commit.
-async fn forget(
-    homeserver: &Rc<Homeserver>,
-    devices: Vec<((OwnedUserId, OwnedDeviceId), DeviceRow)>,
-) -> Result<(), StoreError> {
+/// Deletes devices in a strict commit of their own.
+async fn forget(homeserver: &Homeserver, devices: Vec<(Key, DeviceRow)>) -> Result<(), StoreError> {
     let mut batch = Batch::strict();
+    let ended = put_forgotten(homeserver, &mut batch, devices).await?;
+    homeserver.database.commit(batch).await?;
+    ended.tell(homeserver);
+    Ok(())
+}
+
+/// Puts into `batch`, which must be strict, that every device of a user but `kept` is logged out. The caller holds
+/// `accounts_lock`, commits, and tells it.
+pub async fn end_all_but(
+    homeserver: &Homeserver,
+    batch: &mut Batch,
+    user_id: &UserId,
+    kept: Option<&DeviceId>,
+) -> Result<Ended, StoreError> {
+    let mut rows = rows_of(homeserver, user_id).await?;
+    rows.retain(|((_, device_id), _)| Some(&**device_id) != kept);
+    put_forgotten(homeserver, batch, rows).await
+}
+
+/// Access tokens that a batch ends.
+#[must_use]
+pub struct Ended(Vec<TokenHash>);
+
+impl Ended {
+    /// Called after the commit.
+    pub fn tell(self, homeserver: &Homeserver) {
+        homeserver.sessions.forget(&self.0);
+        // Long polls of these devices look again, and find that they are no longer logged in.
+        homeserver.notifier.notify();
+    }
+}
+
+/// Deletes devices with all that belongs to them.
+async fn put_forgotten(
+    homeserver: &Homeserver,
+    batch: &mut Batch,
+    devices: Vec<(Key, DeviceRow)>,
+) -> Result<Ended, StoreError> {
+    let mut ended = Vec::new();
     for (key, row) in &devices {
         batch.delete::<Devices>(key);
-        batch.delete::<AccessTokens>(&row.token_hash);
+        ended.extend(tokens::end_all(batch, row));
         for (txn, _) in homeserver.database.scan_all::<ClientTxns, _>(key).await? {
             batch.delete::<ClientTxns>(&txn);
         }
     }
-    homeserver.database.commit(batch).await?;
-    let tokens: Vec<TokenHash> = devices.iter().map(|(_, row)| row.token_hash).collect();
-    homeserver.sessions.forget(&tokens);
-    // Long polls of these devices look again, and find that they are no longer logged in.
-    homeserver.notifier.notify();
+    Ok(Ended(ended))
+}
+
+/// Has every device of a user look again at what the user may do.
+pub async fn refresh_standing(homeserver: &Homeserver, user_id: &UserId) -> Result<(), StoreError> {
+    let rows = rows_of(homeserver, user_id).await?;
+    Ended(rows.iter().flat_map(|(_, row)| row.access_hashes()).collect()).tell(homeserver);
     Ok(())
 }
 
@@ -187,17 +232,14 @@ pub async fn is_logged_in(homeserver: &Homeserver, session: &Session) -> Result<
     Ok(homeserver.database.get::<Devices>(&key).await?.is_some())
 }
 
-async fn rows_of(
-    homeserver: &Homeserver,
-    user_id: &UserId,
-) -> Result<Vec<((OwnedUserId, OwnedDeviceId), DeviceRow)>, StoreError> {
+async fn rows_of(homeserver: &Homeserver, user_id: &UserId) -> Result<Vec<(Key, DeviceRow)>, StoreError> {
     let prefix = (user_id.to_owned(),);
     homeserver.database.scan_prefix::<Devices, _>(&prefix, Direction::Ascending, DEVICES_PER_USER_MAX).await
 }
 
 fn as_seen(homeserver: &Homeserver, device_id: OwnedDeviceId, row: DeviceRow) -> Device {
     let last_seen_ms = homeserver.sessions.last_seen_ms(&row.token_hash).or(row.last_seen_ms);
-    Device { device_id, display_name: row.display_name, last_seen_ms }
+    Device { device_id, display_name: row.display_name, last_seen_ms, user_agent: row.user_agent }
 }
 
 fn new_device_id(homeserver: &Homeserver) -> OwnedDeviceId {

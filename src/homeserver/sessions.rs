@@ -5,11 +5,12 @@ use lru::LruCache;
 use multibase::Base;
 use ruma::{OwnedDeviceId, OwnedUserId};
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 
-use super::Homeserver;
+use super::{Homeserver, tokens};
 use crate::{
     ports::{Batch, Entropy, StoreError},
-    storage::tables::{AccessTokens, Devices},
+    storage::tables::{AccessTokens, Devices, Users},
 };
 
 /// How many tokens' sessions are kept in memory.
@@ -21,11 +22,36 @@ const LAST_SEEN_WRITTEN_EVERY_MS: u64 = 10 * 60 * 1000;
 /// What access tokens begin with, so that a leaked one is recognised for what it is.
 const ACCESS_TOKEN_PREFIX: &str = "warren_";
 
+/// The most characters kept of what a client calls itself.
+const USER_AGENT_MAX_CHARS: usize = 200;
+
+/// What an account may do, if not all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// May take part in rooms that let guests in (client-server API, "Guest Access").
+    pub guest: bool,
+    /// May read, and little else (client-server API, "Account suspension").
+    pub suspended: bool,
+    /// May log out (client-server API, "Account locking").
+    pub locked: bool,
+}
+
+#[derive(Debug, Error)]
+pub enum TokenError {
+    #[error("the access token is not known: it was logged out or never issued")]
+    Unknown,
+    #[error("the access token has expired: refresh it, or log in again")]
+    Expired,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// A device that has authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     pub user_id: OwnedUserId,
     pub device_id: OwnedDeviceId,
+    pub standing: Standing,
     /// What the page calls this one deliberate request, so that its repeat after a restart is known for one.
     pub request_id: Option<String>,
 }
@@ -51,6 +77,7 @@ pub fn random_token(entropy: &dyn Entropy) -> String {
 
 struct Cached {
     session: Session,
+    expires_ms: Option<u64>,
     /// When the store last heard of the device, and when it was last used.
     written_ms: u64,
     seen_ms: u64,
@@ -72,11 +99,26 @@ impl Default for Sessions {
 }
 
 impl Sessions {
-    /// Called after the commit that deleted the tokens.
+    /// Called after the commit that deleted the tokens, or changed what their user may do.
     pub fn forget(&self, tokens: &[TokenHash]) {
         let mut known = self.0.borrow_mut();
         known.forgotten += 1;
         tokens.iter().for_each(|token| drop(known.by_token.pop(token)));
+    }
+
+    /// The session of a token that is known, used now, and whether the store should hear that its device was.
+    fn use_known(&self, hash: &TokenHash, now_ms: u64) -> Result<Option<(Session, bool)>, TokenError> {
+        let mut known = self.0.borrow_mut();
+        let Some(cached) = known.by_token.get_mut(hash) else { return Ok(None) };
+        if cached.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms) {
+            return Err(TokenError::Expired);
+        }
+        cached.seen_ms = now_ms;
+        let due = now_ms.saturating_sub(cached.written_ms) >= LAST_SEEN_WRITTEN_EVERY_MS;
+        if due {
+            cached.written_ms = now_ms;
+        }
+        Ok(Some((cached.session.clone(), due)))
     }
 
     /// How often tokens were forgotten since the start: while it stands still, nobody was logged out.
@@ -90,44 +132,54 @@ impl Sessions {
     }
 }
 
-/// The session of `token`, or `None` if the token was never issued or is no longer good.
-pub async fn session_of_token(homeserver: &Rc<Homeserver>, token: &str) -> Result<Option<Session>, StoreError> {
+/// The session of `token`. `user_agent` is what the client calls itself, for whoever asks who is logged in.
+pub async fn session_of_token(
+    homeserver: &Rc<Homeserver>,
+    token: &str,
+    user_agent: Option<&str>,
+) -> Result<Session, TokenError> {
     let hash = token_hash(token);
     let now_ms = homeserver.environment.clock.now_ms();
-    let (cached, forgotten) = {
-        let mut known = homeserver.sessions.0.borrow_mut();
-        let forgotten = known.forgotten;
-        let cached = known.by_token.get_mut(&hash).map(|cached| {
-            cached.seen_ms = now_ms;
-            let due = now_ms.saturating_sub(cached.written_ms) >= LAST_SEEN_WRITTEN_EVERY_MS;
-            if due {
-                cached.written_ms = now_ms;
-            }
-            (cached.session.clone(), due)
-        });
-        (cached, forgotten)
+    let (session, due) = match homeserver.sessions.use_known(&hash, now_ms)? {
+        Some(known) => known,
+        None => (look_up(homeserver, hash, now_ms).await?, true),
     };
-    if let Some((session, due)) = cached {
-        if due {
-            write_last_seen(homeserver, session.clone(), hash, now_ms);
-        }
-        return Ok(Some(session));
+    if due {
+        write_last_seen(homeserver, session.clone(), hash, now_ms, user_agent);
     }
-    let Some(row) = homeserver.database.get::<AccessTokens>(&hash).await? else {
-        return Ok(None);
-    };
-    let session = Session { user_id: row.user_id, device_id: row.device_id, request_id: None };
+    Ok(session)
+}
+
+async fn look_up(homeserver: &Homeserver, hash: TokenHash, now_ms: u64) -> Result<Session, TokenError> {
+    let forgotten = homeserver.sessions.logouts();
+    let row = homeserver.database.get::<AccessTokens>(&hash).await?.ok_or(TokenError::Unknown)?;
+    if row.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms) {
+        return Err(TokenError::Expired);
+    }
+    let user = homeserver.database.get::<Users>(&row.user_id).await?.unwrap_or_default();
+    if row.supersedes {
+        tokens::supersede(homeserver, hash, &row).await?;
+    }
+    let standing = Standing { guest: user.guest, suspended: user.suspended, locked: user.locked };
+    let session = Session { user_id: row.user_id, device_id: row.device_id, standing, request_id: None };
     let mut known = homeserver.sessions.0.borrow_mut();
     if known.forgotten == forgotten {
-        known.by_token.put(hash, Cached { session: session.clone(), written_ms: now_ms, seen_ms: now_ms });
+        let cached =
+            Cached { session: session.clone(), expires_ms: row.expires_ms, written_ms: now_ms, seen_ms: now_ms };
+        known.by_token.put(hash, cached);
     }
-    drop(known);
-    write_last_seen(homeserver, session.clone(), hash, now_ms);
-    Ok(Some(session))
+    Ok(session)
 }
 
 /// Notes in the background when the device was used. Losing that is no harm, so neither is a failure.
-fn write_last_seen(homeserver: &Rc<Homeserver>, session: Session, token: TokenHash, now_ms: u64) {
+fn write_last_seen(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    token: TokenHash,
+    now_ms: u64,
+    user_agent: Option<&str>,
+) {
+    let user_agent = user_agent.map(|name| name.chars().take(USER_AGENT_MAX_CHARS).collect());
     let weak = Rc::downgrade(homeserver);
     homeserver.environment.tasks.spawn(Box::pin(async move {
         let Some(homeserver) = weak.upgrade() else { return };
@@ -138,6 +190,7 @@ fn write_last_seen(homeserver: &Rc<Homeserver>, session: Session, token: TokenHa
             && row.token_hash == token
         {
             row.last_seen_ms = Some(now_ms);
+            row.user_agent = user_agent;
             let mut batch = Batch::default();
             batch.put::<Devices>(&key, &row);
             if let Err(error) = homeserver.database.commit(batch).await {

@@ -18,7 +18,7 @@ use ruma::{
 };
 use thiserror::Error;
 
-use super::{Homeserver, client_event::Style, devices, sessions::Session, user_rows};
+use super::{Homeserver, administration, client_event::Style, devices, sessions::Session, user_rows};
 use crate::{
     domain::{event_fields::EventFields, sync_token::StreamToken},
     ports::StoreError,
@@ -129,8 +129,14 @@ pub async fn sync(server: &Rc<Homeserver>, session: &Session, asked: Asked) -> R
             Either::Left(_) => return Ok(response),
             Either::Right(((), rest)) => patience = rest,
         }
-        if server.sessions.logouts() != logouts && !devices::is_logged_in(server, session).await? {
-            return Err(SyncError::LoggedOut);
+        if server.sessions.logouts() != logouts {
+            if !devices::is_logged_in(server, session).await? {
+                return Err(SyncError::LoggedOut);
+            }
+            if administration::is_locked(server, session).await? {
+                // The next request hears why.
+                return Ok(response);
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use ruma::{
 };
 
 use super::{
-    Homeserver,
+    Homeserver, erasures,
     events::StoredEvent,
     rooms::{Room, history::visibility_at},
     states::State,
@@ -50,12 +50,14 @@ pub struct Eyes<'a> {
     stay: Stay,
     /// Visibility and own membership by state.
     known: RefCell<BTreeMap<u64, (HistoryVisibility, MembershipState)>>,
+    /// Whether the user was in the room when its newest event was that of this order.
+    in_room_at: RefCell<BTreeMap<i64, bool>>,
 }
 
 impl<'a> Eyes<'a> {
     pub async fn open(server: &'a Homeserver, room: &'a Rc<Room>, user: &'a UserId) -> Result<Self, StoreError> {
         let stay = latest_stay(server, room, user).await?;
-        Ok(Self { server, room, user, stay, known: RefCell::default() })
+        Ok(Self { server, room, user, stay, known: RefCell::default(), in_room_at: RefCell::default() })
     }
 
     pub fn stay(&self) -> &Stay {
@@ -79,7 +81,27 @@ impl<'a> Eyes<'a> {
         if !user_may_see(&event.pdu, self.user, &view) {
             return Ok(None);
         }
+        let event =
+            if self.is_erased_for(&event, &before).await? { erasures::redacted(self.room, &event) } else { event };
         Ok(Some(self.as_seen(event, before)))
+    }
+
+    /// Whether the sender had the event erased, and the user was in the room neither at the event nor at the erasure.
+    async fn is_erased_for(&self, event: &StoredEvent, before: &MembershipState) -> Result<bool, StoreError> {
+        let Some(order) = self.server.erasures.of(&event.pdu.sender, &self.room.id) else { return Ok(false) };
+        if *before == MembershipState::Join {
+            return Ok(false);
+        }
+        let known = self.in_room_at.borrow().get(&order).copied();
+        let was_in_room = match known {
+            Some(known) => known,
+            None => match erasures::state_then(self.server, self.room, order).await? {
+                Some(state) => membership_in(self.server, &state, self.user).await? == MembershipState::Join,
+                None => false,
+            },
+        };
+        self.in_room_at.borrow_mut().insert(order, was_in_room);
+        Ok(!was_in_room)
     }
 
     /// The event as seen, shown whatever the visibility says: the user's own leave.

@@ -4,7 +4,9 @@ pub mod account_data;
 pub mod aliases;
 pub mod client_txns;
 pub mod delayed_events;
+pub mod departures;
 pub mod devices;
+pub mod erasures;
 pub mod events;
 pub mod filters;
 pub mod gaps;
@@ -12,12 +14,15 @@ pub mod indexed_rooms;
 pub mod login_tokens;
 pub mod memberships;
 pub mod notifications;
+pub mod openid_tokens;
 pub mod outbox;
 pub mod pending_redactions;
 pub mod positions;
 pub mod published_rooms;
 pub mod receipts;
 pub mod received_txns;
+pub mod refresh_tokens;
+pub mod registration_tokens;
 pub mod related;
 pub mod relations;
 pub mod room_members;
@@ -38,7 +43,9 @@ pub use self::{
     aliases::{AliasRow, Aliases},
     client_txns::{ClientTxnRow, ClientTxns},
     delayed_events::{DelayedEventRow, DelayedEvents, DelayedOutcome, FinalisedRow},
-    devices::{DeviceRow, Devices},
+    departures::Departures,
+    devices::{DeviceRow, Devices, NextTokens},
+    erasures::{ErasureRow, Erasures},
     events::{EventHeader, EventRow, Events, StoredVerdict},
     filters::Filters,
     gaps::{GapRow, Gaps},
@@ -46,12 +53,15 @@ pub use self::{
     login_tokens::{LoginTokenRow, LoginTokens},
     memberships::{MembershipRow, Memberships},
     notifications::{NotificationRow, Notifications},
+    openid_tokens::{OpenIdTokenRow, OpenIdTokens},
     outbox::{Outbox, OutboxRow},
     pending_redactions::PendingRedactions,
     positions::{Positions, PositionsRow},
     published_rooms::PublishedRooms,
     receipts::{ReceiptRow, Receipts},
     received_txns::{ReceivedTxnRow, ReceivedTxns},
+    refresh_tokens::{RefreshTokenRow, RefreshTokens},
+    registration_tokens::{RegistrationTokenRow, RegistrationTokens},
     related::{Related, RelatedRow, ThreadTally},
     relations::{RelationRow, Relations},
     room_members::{RoomMemberRow, RoomMembers},
@@ -75,7 +85,7 @@ mod tests {
     use crate::storage::{Key, KeyReader, Row, Table};
 
     /// The ids in use; a duplicate or a change of one is data loss.
-    const IDS: [(u8, &str); 32] = [
+    const IDS: [(u8, &str); 37] = [
         (Schema::ID, "schema"),
         (ServerIdentity::ID, "server_identity"),
         (Positions::ID, "positions"),
@@ -106,6 +116,11 @@ mod tests {
         (Related::ID, "related"),
         (Threads::ID, "threads"),
         (DelayedEvents::ID, "delayed_events"),
+        (RefreshTokens::ID, "refresh_tokens"),
+        (OpenIdTokens::ID, "openid_tokens"),
+        (Departures::ID, "departures"),
+        (Erasures::ID, "erasures"),
+        (RegistrationTokens::ID, "registration_tokens"),
         (UserTerms::ID, "user_terms"),
         (IndexedRooms::ID, "indexed_rooms"),
     ];

@@ -100,7 +100,8 @@ fn what_is_not_offered_is_refused() {
     assert_eq!((other.status.as_u16(), other.errcode()), (401, "M_FORBIDDEN"));
     assert_eq!(other.body["flows"], json!([{ "stages": ["m.login.dummy"] }]));
     let fallback = register(&server, json!({ "auth": { "session": "mine" } }));
-    assert_eq!((fallback.status.as_u16(), &fallback.body["session"]), (401, &json!("mine")));
+    assert_eq!(fallback.status, 401);
+    assert_ne!(fallback.body["session"], "mine", "sessions are named here");
 }
 
 #[test]

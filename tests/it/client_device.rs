@@ -85,7 +85,7 @@ fn deleting_a_device_takes_the_password() {
     );
     assert!(challenge.body["session"].is_string());
     let wrong = delete(&server, &alice, "TWO", password("wrong"));
-    assert_eq!((wrong.status.as_u16(), wrong.errcode(), &wrong.body["session"]), (401, "M_FORBIDDEN", &json!("s")));
+    assert_eq!((wrong.status.as_u16(), wrong.errcode()), (401, "M_FORBIDDEN"));
     delete(&server, &alice, "TWO", json!({ "auth": { "type": "m.login.password" } })).is_error(400, "M_MISSING_PARAM");
     server.get(DEVICES, &second.token).ok();
 

@@ -1,6 +1,6 @@
 //! Versions and capabilities, and what the router does with requests nobody serves.
 use serde_json::json;
-use warren::homeserver::Options;
+use warren::homeserver::{Options, Support, SupportContact};
 
 use crate::harness::{TestServer, request};
 
@@ -45,7 +45,9 @@ fn capabilities_say_what_is_so() {
     let capabilities = server.get(path, &alice.token).ok()["capabilities"].take();
     let rooms = json!({ "default": "12", "available": { "10": "stable", "11": "stable", "12": "stable" } });
     assert_eq!(capabilities["m.room_versions"], rooms);
-    assert_eq!(capabilities["m.change_password"], json!({ "enabled": false }));
+    assert_eq!(capabilities["m.change_password"], json!({ "enabled": true }));
+    assert_eq!(capabilities["m.set_displayname"], json!({ "enabled": true }));
+    assert_eq!(capabilities["m.set_avatar_url"], json!({ "enabled": true }));
     assert_eq!(capabilities["m.3pid_changes"], json!({ "enabled": false }));
     assert_eq!(capabilities["m.get_login_token"], json!({ "enabled": true }));
     assert_eq!(capabilities["m.profile_fields"], json!({ "enabled": true }));
@@ -61,4 +63,23 @@ fn where_the_homeserver_is_depends_on_the_shell() {
     here(Options::default()).is_error(404, "M_NOT_FOUND");
     let options = Options { client_base_url: Some("https://example.org".to_owned()), ..Options::default() };
     assert_eq!(here(options).ok(), json!({ "m.homeserver": { "base_url": "https://example.org" } }));
+}
+
+#[test]
+fn whom_to_ask_for_help_is_told_if_anybody_is_named() {
+    let ask = |support| {
+        let server = TestServer::with(Default::default(), Options { support, ..Options::default() });
+        server.send(request("GET", "/.well-known/matrix/support", None, ""))
+    };
+    ask(None).is_error(404, "M_NOT_FOUND");
+    let contact = Some(SupportContact::Email("help@example.org".to_owned()));
+    let page = Some("https://example.org/help".to_owned());
+    let contacts = json!([{ "role": "m.role.admin", "email_address": "help@example.org" }]);
+    let both = ask(Some(Support { contact, page: page.clone() })).ok();
+    assert_eq!(both, json!({ "contacts": contacts, "support_page": "https://example.org/help" }));
+    assert_eq!(ask(Some(Support { contact: None, page })).ok(), json!({ "support_page": "https://example.org/help" }));
+    let user = ruma::user_id!("@admin:example.org").to_owned();
+    let contacts = json!([{ "role": "m.role.admin", "matrix_id": user }]);
+    let named = ask(Some(Support { contact: Some(SupportContact::User(user)), page: None })).ok();
+    assert_eq!(named, json!({ "contacts": contacts }));
 }

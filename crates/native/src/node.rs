@@ -130,6 +130,7 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
     let environment = Environment { store, transport, clock, entropy, tasks, offload: Rc::new(BlockingPool) };
     let options = Options {
         registration: if settings.open_registration { Registration::Open } else { Registration::Closed },
+        first_user_is_admin: false,
         default_room_version: settings.default_room_version.clone(),
         limit_rates: settings.limit_rates,
         turn: settings.turn.clone(),

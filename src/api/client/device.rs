@@ -51,7 +51,7 @@ pub async fn delete_device(
     session: Session,
     request: delete_device::v3::Request,
 ) -> Result<delete_device::v3::Response, ApiError> {
-    uiaa::confirm(homeserver, &session, request.auth.as_ref()).await?;
+    uiaa::confirm(homeserver, &session, "delete_device", request.auth.as_ref()).await?;
     devices::log_out(homeserver, &session.user_id, &[request.device_id]).await?;
     Ok(delete_device::v3::Response::new())
 }
@@ -65,7 +65,7 @@ pub async fn delete_devices(
     if request.devices.len() > DEVICES_PER_USER_MAX {
         return Err(ApiError::too_large(format!("Nobody has more than {DEVICES_PER_USER_MAX} devices.")));
     }
-    uiaa::confirm(homeserver, &session, request.auth.as_ref()).await?;
+    uiaa::confirm(homeserver, &session, "delete_devices", request.auth.as_ref()).await?;
     devices::log_out(homeserver, &session.user_id, &request.devices).await?;
     Ok(delete_devices::v3::Response::new())
 }

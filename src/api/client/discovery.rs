@@ -1,25 +1,18 @@
 //! What this server speaks and allows, and where it is.
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 
-use ruma::{
-    RoomVersionId,
-    api::client::discovery::{
-        discover_homeserver::{self, HomeserverInfo},
-        get_capabilities::{
-            self,
-            v3::{
-                Capabilities, ChangePasswordCapability, GetLoginTokenCapability, ProfileFieldsCapability,
-                RoomVersionStability, RoomVersionsCapability, ThirdPartyIdChangesCapability,
-            },
-        },
-        get_supported_versions,
-    },
+use ruma::api::client::discovery::{
+    discover_homeserver::{self, HomeserverInfo},
+    discover_support::{self, Contact, ContactRole},
+    get_capabilities, get_supported_versions,
 };
+use serde_json::json;
 
+use super::json_answer::{AnsweredByJson, JsonAnswer};
 use crate::{
     api::ApiError,
     domain::room_version,
-    homeserver::{Homeserver, sessions::Session},
+    homeserver::{Homeserver, SupportContact, administration, sessions::Session},
 };
 
 /// Versions of the specification whose rules hold for everything that is served here. What is not served answers
@@ -52,25 +45,29 @@ pub async fn get_supported_versions(
     Ok(response)
 }
 
-/// `GET /_matrix/client/v3/capabilities` (client-server API, "Capabilities negotiation")
+/// `GET /_matrix/client/v3/capabilities` (client-server API, "Capabilities negotiation"). All of them are told, those too
+/// that are as clients assume: ruma would leave them out.
 pub async fn get_capabilities(
     homeserver: &Rc<Homeserver>,
-    _session: Session,
-    _request: get_capabilities::v3::Request,
-) -> Result<get_capabilities::v3::Response, ApiError> {
-    let stable = |version: &RoomVersionId| (version.clone(), RoomVersionStability::Stable);
-    let mut capabilities = Capabilities::new();
-    capabilities.room_versions = RoomVersionsCapability::new(
-        homeserver.options.default_room_version.clone(),
-        room_version::SUPPORTED.iter().map(stable).collect(),
-    );
-    capabilities.change_password = ChangePasswordCapability::new(false);
-    capabilities.thirdparty_id_changes = ThirdPartyIdChangesCapability::new(false);
-    let mut login_token = GetLoginTokenCapability::default();
-    login_token.enabled = true;
-    capabilities.get_login_token = login_token;
-    capabilities.profile_fields = Some(ProfileFieldsCapability::new(true));
-    Ok(get_capabilities::v3::Response::new(capabilities))
+    session: Session,
+    _request: AnsweredByJson<get_capabilities::v3::Request>,
+) -> Result<JsonAnswer, ApiError> {
+    let versions: BTreeMap<&str, &str> =
+        room_version::SUPPORTED.iter().map(|version| (version.as_str(), "stable")).collect();
+    let may_act = !session.standing.guest;
+    let mut capabilities = json!({
+        "m.room_versions": { "default": homeserver.options.default_room_version, "available": versions },
+        "m.change_password": { "enabled": may_act },
+        "m.set_displayname": { "enabled": true },
+        "m.set_avatar_url": { "enabled": may_act },
+        "m.3pid_changes": { "enabled": false },
+        "m.get_login_token": { "enabled": may_act },
+        "m.profile_fields": if may_act { json!({ "enabled": true }) } else { json!({ "enabled": true, "allowed": ["displayname"] }) },
+    });
+    if administration::is_admin(homeserver, &session.user_id).await? {
+        capabilities["m.account_moderation"] = json!({ "suspend": true, "lock": true });
+    }
+    Ok(JsonAnswer(json!({ "capabilities": capabilities })))
 }
 
 /// `GET /.well-known/matrix/client` (client-server API, "Server discovery")
@@ -82,4 +79,21 @@ pub async fn discover_homeserver(
     let base_url = homeserver.options.client_base_url.clone();
     let base_url = base_url.ok_or_else(|| ApiError::not_found("This homeserver is only where you found it."))?;
     Ok(discover_homeserver::Response::new(HomeserverInfo::new(base_url)))
+}
+
+/// `GET /.well-known/matrix/support` (client-server API, "Server discovery")
+pub async fn discover_support(
+    homeserver: &Rc<Homeserver>,
+    _: (),
+    _request: discover_support::Request,
+) -> Result<discover_support::Response, ApiError> {
+    let support = homeserver.options.support.clone();
+    let support = support.ok_or_else(|| ApiError::not_found("Whoever runs this homeserver names nobody to ask."))?;
+    let contact = support.contact.map(|contact| match contact {
+        SupportContact::User(user_id) => Contact::with_matrix_id(ContactRole::Admin, user_id),
+        SupportContact::Email(address) => Contact::with_email_address(ContactRole::Admin, address),
+    });
+    let mut response = discover_support::Response::with_contacts(contact.into_iter().collect());
+    response.support_page = support.page;
+    Ok(response)
 }

@@ -65,6 +65,9 @@ pub async fn set_profile_field(
     let request = request.request;
     own(&session, &request.user_id)?;
     let (name, value) = (request.value.field_name(), request.value.value().into_owned());
+    if session.standing.guest && name.as_ref() != "displayname" {
+        return Err(ApiError::guest_access_forbidden("Guests have a display name and nothing else."));
+    }
     profiles::set_field(homeserver, &session.user_id, name.as_ref(), value).await?;
     Ok(set_profile_field::v3::Response::new())
 }

@@ -1,7 +1,7 @@
 //! Taking back what was said.
 use std::rc::Rc;
 
-use ruma::{CanonicalJsonObject, api::client::redact::redact_event, events::TimelineEventType};
+use ruma::{CanonicalJsonObject, EventId, api::client::redact::redact_event, events::TimelineEventType};
 
 use crate::{
     api::ApiError,
@@ -18,6 +18,9 @@ pub async fn redact_event(
     session: Session,
     request: redact_event::v3::Request,
 ) -> Result<redact_event::v3::Response, ApiError> {
+    if session.standing.suspended && !is_own(homeserver, &session, &request.event_id).await? {
+        return Err(ApiError::suspended());
+    }
     let txn = ClientTxn {
         device_id: session.device_id,
         scope: format!("redact/{}/{}", request.room_id, request.event_id),
@@ -36,4 +39,9 @@ pub async fn redact_event(
     };
     let event_id = send::send(homeserver, &request.room_id, message, Some(txn)).await?;
     Ok(redact_event::v3::Response::new(event_id))
+}
+
+async fn is_own(homeserver: &Homeserver, session: &Session, event_id: &EventId) -> Result<bool, ApiError> {
+    let event = homeserver.rooms.events.get(event_id).await?;
+    Ok(event.is_some_and(|event| event.pdu.sender == session.user_id))
 }

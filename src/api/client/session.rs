@@ -11,7 +11,7 @@ use ruma::api::client::session::{
         self,
         v3::{DiscoveryInfo, HomeserverInfo, LoginInfo, Password},
     },
-    logout, logout_all,
+    logout, logout_all, refresh_token,
 };
 use serde::de::Error;
 use serde_json::{Map, Value};
@@ -24,8 +24,12 @@ use crate::{
         accounts::{self, LOGIN_TOKEN_LIFETIME_MS, LoginError},
         devices::{self, NewDevice},
         sessions::Session,
+        tokens::{self, ACCESS_TOKEN_LIFETIME_MS},
     },
 };
+
+/// Of access tokens that can be refreshed.
+const TOKEN_LIFETIME: Duration = Duration::from_millis(ACCESS_TOKEN_LIFETIME_MS);
 
 /// ruma indexes the body by `type`, and panics if that is not there.
 pub struct WithLoginType;
@@ -56,7 +60,11 @@ pub async fn login(
     request: Reshaped<login::v3::Request, WithLoginType>,
 ) -> Result<login::v3::Response, ApiError> {
     let request = request.request;
-    let device = NewDevice { device_id: request.device_id, display_name: request.initial_device_display_name };
+    let device = NewDevice {
+        device_id: request.device_id,
+        display_name: request.initial_device_display_name,
+        refreshable: request.refresh_token,
+    };
     let (user_id, login) = match request.login_info {
         LoginInfo::Password(given) => {
             // An unknown user is refused by the same path and at the same cost as a wrong password.
@@ -67,7 +75,9 @@ pub async fn login(
         LoginInfo::Token(given) => accounts::log_in_with_token(homeserver, &given.token, device).await?,
         other => return Err(ApiError::unsupported(format!("There is no login of the type {}.", other.login_type()))),
     };
-    let mut response = login::v3::Response::new(user_id, login.access_token, login.device_id);
+    let mut response = login::v3::Response::new(user_id, login.tokens.access_token, login.device_id);
+    response.expires_in = login.tokens.refresh_token.as_ref().map(|_| TOKEN_LIFETIME);
+    response.refresh_token = login.tokens.refresh_token;
     let base_url = homeserver.options.client_base_url.clone();
     response.well_known = base_url.map(|base_url| DiscoveryInfo::new(HomeserverInfo::new(base_url)));
     Ok(response)
@@ -90,9 +100,22 @@ pub async fn get_login_token(
     session: Session,
     request: get_login_token::v1::Request,
 ) -> Result<get_login_token::v1::Response, ApiError> {
-    uiaa::confirm(homeserver, &session, request.auth.as_ref()).await?;
+    uiaa::confirm(homeserver, &session, "get_login_token", request.auth.as_ref()).await?;
     let token = accounts::issue_login_token(homeserver, &session).await?;
     Ok(get_login_token::v1::Response::new(Duration::from_millis(LOGIN_TOKEN_LIFETIME_MS), token))
+}
+
+/// `POST /_matrix/client/v3/refresh` (client-server API, "Refreshing access tokens")
+pub async fn refresh_token(
+    homeserver: &Rc<Homeserver>,
+    _: (),
+    request: refresh_token::v3::Request,
+) -> Result<refresh_token::v3::Response, ApiError> {
+    let issued = tokens::refresh(homeserver, &request.refresh_token).await?;
+    let mut response = refresh_token::v3::Response::new(issued.access_token);
+    response.refresh_token = issued.refresh_token;
+    response.expires_in_ms = Some(TOKEN_LIFETIME);
+    Ok(response)
 }
 
 /// `POST /_matrix/client/v3/logout` (client-server API, "Login")

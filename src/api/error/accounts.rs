@@ -7,8 +7,13 @@ use ruma::api::error::{ErrorKind, LimitExceededErrorData, RetryAfter};
 use super::ApiError;
 use crate::homeserver::{
     accounts::{LoginError, RegisterError, UsernameError},
+    administration::AdministrationError,
     devices::DeviceError,
+    openid::OpenIdError,
     passwords::{PasswordError, TooManyFailures},
+    registration_tokens::ValidityError,
+    sessions::TokenError,
+    tokens::RefreshError,
 };
 
 impl From<UsernameError> for ApiError {
@@ -34,18 +39,76 @@ impl From<PasswordError> for ApiError {
 
 impl From<TooManyFailures> for ApiError {
     fn from(error: TooManyFailures) -> Self {
-        let mut data = LimitExceededErrorData::new();
-        data.retry_after = Some(RetryAfter::Delay(Duration::from_secs(error.retry_after_ms.div_ceil(1000))));
-        Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorKind::LimitExceeded(data), error.to_string())
+        too_many(error.retry_after_ms, error.to_string())
+    }
+}
+
+impl From<ValidityError> for ApiError {
+    fn from(error: ValidityError) -> Self {
+        let message = error.to_string();
+        match error {
+            ValidityError::TooManyGuesses { retry_after_ms } => too_many(retry_after_ms, message),
+            ValidityError::Store(error) => error.into(),
+        }
+    }
+}
+
+fn too_many(retry_after_ms: u64, message: String) -> ApiError {
+    let mut data = LimitExceededErrorData::new();
+    data.retry_after = Some(RetryAfter::Delay(Duration::from_secs(retry_after_ms.div_ceil(1000))));
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, ErrorKind::LimitExceeded(data), message)
+}
+
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Unknown => Self::unknown_token(),
+            TokenError::Expired => Self::soft_logged_out(),
+            TokenError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RefreshError> for ApiError {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Unknown => Self::unknown_token(),
+            RefreshError::Locked => Self::locked(),
+            RefreshError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<OpenIdError> for ApiError {
+    fn from(error: OpenIdError) -> Self {
+        match error {
+            OpenIdError::Unknown => Self::unknown_token(),
+            OpenIdError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AdministrationError> for ApiError {
+    fn from(error: AdministrationError) -> Self {
+        let message = error.to_string();
+        match error {
+            AdministrationError::NotAdmin | AdministrationError::Untouchable => Self::forbidden(message),
+            AdministrationError::NotLocal => Self::invalid_param(message),
+            AdministrationError::NoUser => Self::not_found(message),
+            AdministrationError::Store(error) => error.into(),
+        }
     }
 }
 
 impl From<RegisterError> for ApiError {
     fn from(error: RegisterError) -> Self {
+        let message = error.to_string();
         match error {
             RegisterError::Username(error) => error.into(),
             RegisterError::Password(error) => error.into(),
             RegisterError::Device(error) => error.into(),
+            RegisterError::Token => Self::unauthorized(message),
+            RegisterError::NotThatGuest => Self::forbidden(message),
             RegisterError::Store(error) => error.into(),
         }
     }
@@ -57,6 +120,7 @@ impl From<LoginError> for ApiError {
         match error {
             LoginError::Refused => Self::forbidden(message),
             LoginError::Deactivated => Self::new(StatusCode::FORBIDDEN, ErrorKind::UserDeactivated, message),
+            LoginError::Locked => Self::locked(),
             LoginError::TooManyFailures(error) => error.into(),
             LoginError::Device(error) => error.into(),
             LoginError::Store(error) => error.into(),

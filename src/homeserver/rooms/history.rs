@@ -16,7 +16,7 @@ use crate::{
         event::{Pdu, create_event_id},
         room::visibility::{Viewpoint, closest, server_may_see, visibility_of},
     },
-    homeserver::{Homeserver, events::StoredEvent, states::State},
+    homeserver::{Homeserver, erasures, events::StoredEvent, states::State},
     ports::StoreError,
 };
 
@@ -210,7 +210,24 @@ pub async fn is_shown(
         membership: membership_of_server(server, &state, origin).await?,
         joined_since: room.has_joined_server(origin),
     };
-    Ok(server_may_see(&event.pdu, origin, &view))
+    let erased = is_erased_for(server, room, event, origin, &view.membership).await?;
+    Ok(server_may_see(&event.pdu, origin, &view) && !erased)
+}
+
+/// Whether the sender had the event erased, and `origin` was in the room neither at the event nor at the erasure.
+async fn is_erased_for(
+    server: &Homeserver,
+    room: &Room,
+    event: &StoredEvent,
+    origin: &ServerName,
+    at_event: &MembershipState,
+) -> Result<bool, StoreError> {
+    let Some(order) = server.erasures.of(&event.pdu.sender, &room.id) else { return Ok(false) };
+    if *at_event == MembershipState::Join {
+        return Ok(false);
+    }
+    let Some(then) = erasures::state_then(server, room, order).await? else { return Ok(true) };
+    Ok(membership_of_server(server, &then, origin).await? != MembershipState::Join)
 }
 
 /// What a state says about who may see what happens in it.

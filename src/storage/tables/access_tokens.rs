@@ -16,4 +16,10 @@ impl Table for AccessTokens {
 pub struct AccessTokenRow {
     pub user_id: OwnedUserId,
     pub device_id: OwnedDeviceId,
+    /// When it ends; `None` if it lasts until the device is logged out.
+    #[serde(default)]
+    pub expires_ms: Option<u64>,
+    /// Whether its first use ends the tokens that the device had before.
+    #[serde(default)]
+    pub supersedes: bool,
 }

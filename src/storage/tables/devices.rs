@@ -18,6 +18,34 @@ pub struct DeviceRow {
     pub display_name: Option<String>,
     /// SHA-256 of the access token.
     pub token_hash: [u8; 32],
+    /// SHA-256 of the refresh token, if the device was given one.
+    #[serde(default)]
+    pub refresh_hash: Option<[u8; 32]>,
+    /// What a refresh made and nobody has used yet: until then the tokens before are good too.
+    #[serde(default)]
+    pub next: Option<NextTokens>,
     #[serde(default)]
     pub last_seen_ms: Option<u64>,
+    /// What the client called itself when it was last seen.
+    #[serde(default)]
+    pub user_agent: Option<String>,
+}
+
+/// SHA-256 of an access token and of the refresh token that came with it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NextTokens {
+    pub access_hash: [u8; 32],
+    pub refresh_hash: [u8; 32],
+}
+
+impl DeviceRow {
+    /// Every access token that is the device's.
+    pub fn access_hashes(&self) -> Vec<[u8; 32]> {
+        [self.token_hash].into_iter().chain(self.next.map(|next| next.access_hash)).collect()
+    }
+
+    /// Every refresh token that is the device's.
+    pub fn refresh_hashes(&self) -> Vec<[u8; 32]> {
+        self.refresh_hash.into_iter().chain(self.next.map(|next| next.refresh_hash)).collect()
+    }
 }

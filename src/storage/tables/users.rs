@@ -1,7 +1,7 @@
 //! The accounts of this homeserver and their profiles.
 use std::collections::BTreeMap;
 
-use ruma::OwnedUserId;
+use ruma::{OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 use crate::storage::Table;
@@ -24,6 +24,17 @@ pub struct UserRow {
     pub guest: bool,
     #[serde(default)]
     pub deactivated: bool,
+    #[serde(default)]
+    pub admin: bool,
+    /// May read, and little else, until an administrator says otherwise.
+    #[serde(default)]
+    pub suspended: bool,
+    /// May do nothing until an administrator says otherwise.
+    #[serde(default)]
+    pub locked: bool,
+    /// Where the server tells the user what it has to say.
+    #[serde(default)]
+    pub notices_room: Option<OwnedRoomId>,
     /// `displayname`, `avatar_url` and any further profile field.
     #[serde(default)]
     pub profile: BTreeMap<String, serde_json::Value>,

@@ -14,7 +14,7 @@ use warren::{
     api::{self, ApiError},
     homeserver::{
         Homeserver,
-        accounts::{self, NewAccount},
+        accounts::{self, AccountKind, NewAccount},
         devices::NewDevice,
         profiles,
     },
@@ -97,9 +97,8 @@ impl SharedSecret {
         if given.is_none_or(|given| mac(&self.secret, &asked).verify_slice(&given).is_err()) {
             return Err(ApiError::new(StatusCode::FORBIDDEN, ErrorKind::Unknown, "The HMAC is not correct."));
         }
-        if asked.admin || asked.user_type.is_some() {
-            let message = "Users here are all alike: there are neither administrators nor other types of users.";
-            return Err(ApiError::unsupported(message));
+        if asked.user_type.is_some() {
+            return Err(ApiError::unsupported("There are users and administrators here, and no other types of users."));
         }
         Ok(asked)
     }
@@ -134,11 +133,17 @@ fn hex(text: &str) -> Option<Vec<u8>> {
 /// In a task of its own, so that an account is not left half-made when its asker goes away.
 async fn register(homeserver: Rc<Homeserver>, asked: Asked) -> Result<api::Response, ApiError> {
     let registering = spawn_local(async move {
-        let device = NewDevice { device_id: asked.device_id, display_name: asked.initial_device_display_name };
+        let device = NewDevice {
+            device_id: asked.device_id,
+            display_name: asked.initial_device_display_name,
+            refreshable: false,
+        };
         let new = NewAccount {
             username: Some(asked.username),
             password: Some(asked.password),
             device: (!asked.inhibit_login).then_some(device),
+            registration_token: None,
+            kind: if asked.admin { AccountKind::Admin } else { AccountKind::User },
         };
         let (user_id, login) = accounts::register(&homeserver, new).await?;
         if let Some(name) = asked.displayname {
@@ -146,7 +151,7 @@ async fn register(homeserver: Rc<Homeserver>, asked: Asked) -> Result<api::Respo
         }
         let mut body = json!({ "user_id": user_id, "home_server": homeserver.server_name() });
         if let Some(login) = login {
-            body["access_token"] = login.access_token.into();
+            body["access_token"] = login.tokens.access_token.into();
             body["device_id"] = login.device_id.as_str().into();
         }
         Ok(json_response(&body))
@@ -213,7 +218,17 @@ mod tests {
             body["admin"] = true.into();
             signed(body, "a long secret");
         };
-        assert_eq!(status(asked(&secret, admin)), 400);
+        assert_eq!(status(asked(&secret, admin)), 200);
+        let admin_unsaid = |body: &mut serde_json::Value| {
+            signed(body, "a long secret");
+            body["admin"] = true.into();
+        };
+        assert_eq!(status(asked(&secret, admin_unsaid)), 403);
+        let typed = |body: &mut serde_json::Value| {
+            signed(body, "a long secret");
+            body["user_type"] = "bot".into();
+        };
+        assert_eq!(status(asked(&secret, typed)), 403, "what the HMAC does not cover");
         assert_eq!(status(asked(&secret, |body| body["password"] = 7.into())), 400);
 
         let mut body = json!({ "nonce": secret.nonce().ok().unwrap(), "username": "ada", "password": "p" });

@@ -88,6 +88,7 @@ mod tests {
         let session = Session {
             user_id: user_id!("@a:x.alt").to_owned(),
             device_id: device_id!("D").to_owned(),
+            standing: Default::default(),
             request_id: None,
         };
         let (room, bob) = (room_id!("!r:x.alt"), user_id!("@b:x.alt"));
