@@ -41,7 +41,10 @@ pub enum Origin {
 }
 
 static CLIENT: LazyLock<Router> = LazyLock::new(|| {
-    Router::new(&["/_matrix/client/", "/.well-known/", "/_matrix/federation/v1/openid/"], client::routes())
+    Router::new(
+        &["/_matrix/client/", "/.well-known/", "/_matrix/federation/v1/openid/", "/_synapse/admin/v1/"],
+        client::routes(),
+    )
 });
 static FEDERATION: LazyLock<Router> =
     LazyLock::new(|| Router::new(&["/_matrix/federation/", "/_matrix/key/"], federation::routes()));

@@ -16,6 +16,7 @@ pub mod erasures;
 pub mod event_times;
 pub mod events;
 pub mod filters;
+pub mod guests;
 pub mod heads;
 pub mod identity;
 pub mod inspect;
@@ -35,6 +36,7 @@ pub mod room_facts;
 pub mod room_view;
 pub mod rooms;
 pub mod sender;
+pub mod server_notices;
 pub mod sessions;
 pub mod spaces;
 pub mod states;
@@ -50,7 +52,7 @@ pub mod user_directory;
 pub mod user_rows;
 pub mod visibility;
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use futures::lock::Mutex;
 use ruma::{OwnedServerName, OwnedUserId, RoomVersionId, ServerName};
@@ -198,6 +200,8 @@ pub struct Homeserver {
     pub(crate) accounts_lock: Mutex<()>,
     /// Held while rooms are told of a new profile, so that the newest is the last they hear of.
     pub(crate) telling_rooms: Mutex<()>,
+    /// Held while a user is sent a notice, so that each has one room for them.
+    pub(crate) telling_notices: Mutex<()>,
     pub(crate) comparing: heads::Comparing,
     pub(crate) absent: heads::absent::Absent,
     /// Held while a room is created, so that a repeated request sees what the first made.
@@ -208,6 +212,8 @@ pub struct Homeserver {
     pub(crate) user_directory: UserDirectory,
     pub(crate) walks: Walks,
     pub(crate) foreign_spaces: spaces::foreign::Answers,
+    /// For what is begun where only a reference is at hand.
+    pub(crate) itself: Weak<Self>,
 }
 
 impl Homeserver {
@@ -223,7 +229,8 @@ impl Homeserver {
         let rooms = Rooms::open(database.clone(), positions.clone()).await?;
         let rate_limits = RateLimits::new(options.limit_rates);
         let erasures = Erasures::open(&database).await?;
-        let server = Rc::new(Self {
+        let server = Rc::new_cyclic(|itself| Self {
+            itself: itself.clone(),
             options,
             identity,
             database,
@@ -246,6 +253,7 @@ impl Homeserver {
             lazy_members: LazyMembers::default(),
             accounts_lock: Mutex::default(),
             telling_rooms: Mutex::default(),
+            telling_notices: Mutex::default(),
             comparing: heads::Comparing::default(),
             absent: heads::absent::Absent::default(),
             creating: Mutex::default(),
@@ -264,6 +272,7 @@ impl Homeserver {
         relations::catch_up::in_background(&server);
         administration::appoint_eldest(&server).await?;
         deactivation::resume(&server).await?;
+        guests::resume(&server).await?;
         Ok(server)
     }
 

@@ -14,6 +14,7 @@ mod json_answer;
 pub mod knock;
 pub mod membership;
 pub mod message;
+mod own_endpoint;
 pub mod profile;
 pub mod push;
 pub mod read_marker;
@@ -26,10 +27,12 @@ pub mod rtc;
 pub mod session;
 pub mod space;
 pub mod state;
+pub mod synapse_admin;
 pub mod sync;
 pub mod tag;
 pub mod threads;
 pub mod typing;
+pub mod uiaa;
 pub mod user_directory;
 pub mod voip;
 pub mod warren;
@@ -156,11 +159,20 @@ pub(super) fn routes() -> Vec<Route> {
             .also("/_matrix/client/r0/rooms/{room_id}/state/{event_type}")
             .also("/_matrix/client/v3/rooms/{room_id}/state/{event_type}"),
         route(sync::sync_events).abandonable(),
+        route(synapse_admin::delete_registration_token),
+        route(synapse_admin::get_registration_token),
+        route(synapse_admin::list_registration_tokens),
+        route(synapse_admin::new_registration_token),
+        route(synapse_admin::put_server_notice),
+        route(synapse_admin::send_server_notice),
+        route(synapse_admin::set_registration_token),
         route(tag::create_tag),
         route(tag::delete_tag),
         route(tag::get_tags),
         route(threads::get_threads),
         route(typing::create_typing_event),
+        route(uiaa::complete_on_fallback_page).entrance(),
+        route(uiaa::get_uiaa_fallback_page),
         route(user_directory::search_users).costing(5),
         route(voip::get_turn_server_info),
         route(warren::add_address_hints),

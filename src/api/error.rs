@@ -77,6 +77,11 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, ErrorKind::GuestAccessForbidden, message)
     }
 
+    pub fn cannot_leave_server_notices() -> Self {
+        let message = "This is where whoever runs the homeserver tells you what you should know: join to read it.";
+        Self::new(StatusCode::FORBIDDEN, ErrorKind::CannotLeaveServerNoticeRoom, message)
+    }
+
     pub fn registration_closed() -> Self {
         Self::forbidden("Registration is closed on this homeserver: ask whoever runs it for an account.")
     }

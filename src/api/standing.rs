@@ -62,6 +62,7 @@ const WHILE_SUSPENDED: &[&str] = &[
     "client::session::logout_all",
     "client::tag::create_tag",
     "client::tag::delete_tag",
+    "client::user_directory::search_users",
     "client::warren::add_address_hints",
 ];
 

@@ -2,6 +2,7 @@
 //! (client-server API, "User-Interactive Authentication API").
 use std::collections::BTreeMap;
 
+use http::StatusCode;
 use ruma::{
     OwnedUserId, UserId,
     api::{
@@ -76,6 +77,21 @@ pub async fn confirm_owner(
     progress.user_id.ok_or_else(|| ApiError::internal("a password was right, but whose it is is not known"))
 }
 
+/// Completes a stage of a session on behalf of a client that cannot: `auth` names both (client-server API, "Fallback").
+pub async fn complete_elsewhere(homeserver: &Homeserver, auth: &AuthData) -> Result<(), ApiError> {
+    let now_ms = homeserver.environment.clock.now_ms();
+    let over = || ApiError::not_found("This authentication is over: go back to where you came from and begin again.");
+    let id = auth.session().ok_or_else(over)?;
+    let (purpose, flow, mut progress) = homeserver.auth_sessions.open(id, now_ms).ok_or_else(over)?;
+    let authentication = Authentication { homeserver, purpose, flow };
+    if let Err(Refusal { kind, message }) = authentication.complete(auth, &mut progress).await? {
+        return Err(ApiError::new(StatusCode::UNAUTHORIZED, kind, message));
+    }
+    let Authentication { purpose, flow, .. } = authentication;
+    homeserver.auth_sessions.keep(homeserver, Some(id), purpose, flow, progress);
+    Ok(())
+}
+
 /// The user whom an identifier names, if it is one of this server (by full id or localpart). Nobody here has any other
 /// kind of identifier.
 pub fn user_of(homeserver: &Homeserver, identifier: &UserIdentifier) -> Option<OwnedUserId> {
@@ -142,7 +158,7 @@ impl Authentication<'_> {
         info.completed.clone_from(&progress.completed);
         info.params = Some(self.params()?);
         info.auth_error = refusal.map(|refusal| Box::new(StandardErrorBody::new(refusal.kind, refusal.message)));
-        info.session = Some(sessions.keep(self.homeserver, id, self.purpose, progress));
+        info.session = Some(sessions.keep(self.homeserver, id, self.purpose, self.flow, progress));
         Err(ApiError::interactive(info))
     }
 

@@ -34,6 +34,8 @@ pub struct Progress {
 
 struct AuthSession {
     purpose: Purpose,
+    /// The stages that are asked for.
+    flow: Vec<AuthType>,
     progress: Progress,
     begun_ms: u64,
 }
@@ -69,8 +71,23 @@ impl AuthSessions {
         }
     }
 
+    /// A session by its id alone, for the page where somebody completes a stage whose client cannot.
+    pub fn open(&self, id: &str, now_ms: u64) -> Option<(Purpose, Vec<AuthType>, Progress)> {
+        let mut sessions = self.0.borrow_mut();
+        let session = sessions.get(id)?;
+        let over = now_ms.saturating_sub(session.begun_ms) >= AUTH_SESSION_LIFETIME_MS;
+        (!over).then(|| (session.purpose.clone(), session.flow.clone(), session.progress.clone()))
+    }
+
     /// Keeps what is completed, under a session that was begun before or a new one; answers its id.
-    pub fn keep(&self, homeserver: &Homeserver, id: Option<&str>, purpose: Purpose, progress: Progress) -> String {
+    pub fn keep(
+        &self,
+        homeserver: &Homeserver,
+        id: Option<&str>,
+        purpose: Purpose,
+        flow: Vec<AuthType>,
+        progress: Progress,
+    ) -> String {
         let mut sessions = self.0.borrow_mut();
         if let Some(id) = id
             && let Some(session) = sessions.get_mut(id)
@@ -80,7 +97,7 @@ impl AuthSessions {
         }
         let id = sessions::random_token(&*homeserver.environment.entropy);
         let begun_ms = homeserver.environment.clock.now_ms();
-        sessions.put(id.clone(), AuthSession { purpose, progress, begun_ms });
+        sessions.put(id.clone(), AuthSession { purpose, flow, progress, begun_ms });
         id
     }
 

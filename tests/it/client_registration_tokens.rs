@@ -5,7 +5,7 @@ use warren::{
     storage::memory::MemoryDisk,
 };
 
-use crate::harness::{Answer, TestServer, request};
+use crate::harness::{Answer, TestServer, TestUser, request};
 
 const VALIDITY: &str = "/_matrix/client/v1/register/m.login.registration_token/validity";
 
@@ -86,4 +86,107 @@ fn terms_are_agreed_to_beside_the_token() {
     let challenge = register(&server, "alice", Value::Null);
     assert_eq!(challenge.body["flows"], json!([{ "stages": ["m.login.terms"] }]));
     register(&server, "alice", json!({ "type": "m.login.terms" })).ok();
+}
+
+const TOKENS: &str = "/_synapse/admin/v1/registration_tokens";
+
+/// A homeserver whose administrator was there before registration took tokens.
+fn with_admin() -> (TestServer, TestUser) {
+    let open = TestServer::new();
+    let admin = open.register("admin");
+    (TestServer::with(open.disk.clone(), options()), admin)
+}
+
+#[test]
+fn a_token_is_good_for_so_many_accounts() {
+    let (server, admin) = with_admin();
+    let new = json!({ "token": "twice", "uses_allowed": 2 });
+    let made = server.post(&format!("{TOKENS}/new"), &admin.token, new.clone()).ok();
+    let expected = json!({ "token": "twice", "uses_allowed": 2, "pending": 0, "completed": 0, "expiry_time": null });
+    assert_eq!(made, expected);
+    server.post(&format!("{TOKENS}/new"), &admin.token, new).is_error(400, "M_INVALID_PARAM");
+    register(&server, "alice", shown("twice")).ok();
+    let server = TestServer::with(server.disk.clone(), options());
+    register(&server, "alice", shown("twice")).is_error(400, "M_USER_IN_USE");
+    register(&server, "bob", shown("twice")).ok();
+    assert_eq!(register(&server, "carol", shown("twice")).errcode(), "M_UNAUTHORIZED");
+    assert_eq!(validity(&server, "?token=twice").ok(), json!({ "valid": false }));
+
+    let path = format!("{TOKENS}/twice");
+    assert_eq!(server.get(&path, &admin.token).ok()["completed"], 2);
+    assert_eq!(server.put(&path, &admin.token, json!({ "uses_allowed": null })).ok()["uses_allowed"], Value::Null);
+    register(&server, "carol", shown("twice")).ok();
+    assert_eq!(server.delete(&path, &admin.token).ok(), json!({}));
+    assert_eq!(register(&server, "dave", shown("twice")).errcode(), "M_UNAUTHORIZED");
+    server.get(&path, &admin.token).is_error(404, "M_NOT_FOUND");
+}
+
+#[test]
+fn the_last_use_of_a_token_makes_one_account() {
+    let (server, admin) = with_admin();
+    server.post(&format!("{TOKENS}/new"), &admin.token, json!({ "token": "once", "uses_allowed": 1 })).ok();
+    let ask = |username: &str| {
+        let body = json!({ "username": username, "auth": shown("once") }).to_string();
+        server.queue(request("POST", "/_matrix/client/v3/register", None, body))
+    };
+    let asked = [ask("alice"), ask("bob")];
+    server.settle();
+    let statuses = asked.map(|pending| pending.take().unwrap().status.as_u16());
+    assert!(statuses.contains(&200) && statuses.contains(&401), "{statuses:?}");
+}
+
+#[test]
+fn a_token_may_expire() {
+    let (server, admin) = with_admin();
+    let now_ms = 1_700_000_000_000_u64;
+    let made = server.post(&format!("{TOKENS}/new"), &admin.token, json!({ "expiry_time": now_ms + 1000 })).ok();
+    let token = made["token"].as_str().unwrap();
+    assert_eq!((token.len(), &made["uses_allowed"]), (16, &Value::Null));
+    let listed = |query: &str| {
+        server.get(&format!("{TOKENS}{query}"), &admin.token).ok()["registration_tokens"].as_array().unwrap().len()
+    };
+    assert_eq!((listed(""), listed("?valid=true"), listed("?valid=false")), (1, 1, 0));
+    server.advance(1000);
+    assert_eq!(register(&server, "alice", shown(token)).errcode(), "M_UNAUTHORIZED");
+    assert_eq!((listed(""), listed("?valid=true"), listed("?valid=false")), (1, 0, 1));
+    let path = format!("{TOKENS}/{token}");
+    server.put(&path, &admin.token, json!({ "expiry_time": null })).ok();
+    register(&server, "alice", shown(token)).ok();
+}
+
+#[test]
+fn tokens_are_made_by_administrators_and_well_formed() {
+    let (server, admin) = with_admin();
+    let alice = register(&server, "alice", shown("of-the-settings")).ok();
+    let alice = alice["access_token"].as_str().unwrap();
+    let new = format!("{TOKENS}/new");
+    server.post(&new, alice, json!({})).is_error(403, "M_FORBIDDEN");
+    server.get(TOKENS, alice).is_error(403, "M_FORBIDDEN");
+    for (method, path) in
+        [("GET", format!("{TOKENS}/x")), ("PUT", format!("{TOKENS}/x")), ("DELETE", format!("{TOKENS}/x"))]
+    {
+        server.request(method, &path, Some(alice), json!({})).is_error(403, "M_FORBIDDEN");
+        server.request(method, &path, Some(&admin.token), json!({})).is_error(404, "M_NOT_FOUND");
+    }
+    let long = "x".repeat(65);
+    for body in [
+        json!({ "token": "" }),
+        json!({ "token": "two words" }),
+        json!({ "token": long }),
+        json!({ "length": 0 }),
+        json!({ "length": 65 }),
+        json!({ "expiry_time": 1 }),
+    ] {
+        server.post(&new, &admin.token, body).is_error(400, "M_INVALID_PARAM");
+    }
+    for body in [
+        json!({ "token": 7 }),
+        json!({ "uses_allowed": -1 }),
+        json!({ "uses_allowed": "two" }),
+        json!({ "length": 1.5 }),
+    ] {
+        server.post(&new, &admin.token, body).is_error(400, "M_BAD_JSON");
+    }
+    server.get(&format!("{TOKENS}?valid=maybe"), &admin.token).is_error(400, "M_INVALID_PARAM");
+    server.request("GET", TOKENS, None, json!({})).is_error(401, "M_MISSING_TOKEN");
 }

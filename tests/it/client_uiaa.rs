@@ -1,7 +1,8 @@
 //! User-interactive authentication: sessions, and what they are good for.
 use serde_json::{Value, json};
+use warren::api::{self, Origin};
 
-use crate::harness::{Answer, TestServer, TestUser};
+use crate::harness::{Answer, TestServer, TestUser, request};
 
 const PASSWORD: &str = "correct horse";
 const SESSION_LIFETIME_MS: u64 = 15 * 60 * 1000;
@@ -93,4 +94,31 @@ fn malformed_authentication_is_refused() {
     let answer =
         delete(&server, &alice, json!({ "type": "m.login.password", "identifier": email, "password": PASSWORD }));
     assert_eq!((answer.status.as_u16(), answer.errcode()), (401, "M_FORBIDDEN"));
+}
+
+#[test]
+fn what_a_client_cannot_do_is_done_on_a_page() {
+    let server = TestServer::new();
+    let alice = server.register_with_password("alice", PASSWORD);
+    let begun = session(&delete(&server, &alice, Value::Null));
+    let path = |stage: &str, session: &str| format!("/_matrix/client/v3/auth/{stage}/fallback/web?session={session}");
+    let page = |stage: &str, session: &str| {
+        let request = request("GET", &path(stage, session), None, "");
+        server.run(api::handle(&server.homeserver, request, Origin::Client))
+    };
+    let shown = page("m.login.password", &begun);
+    assert_eq!(shown.headers()["content-type"], "text/html; charset=utf-8");
+    assert!(std::str::from_utf8(shown.body()).unwrap().contains("type=\"password\""));
+    assert_eq!(page("m.login.password", "over").status(), 404);
+    assert_eq!(page("m.login.sso", &begun).status(), 404);
+
+    let fill = |stage: &str, session: &str, body: Value| server.request("POST", &path(stage, session), None, body);
+    fill("m.login.password", &begun, json!({ "user": "alice", "password": "wrong" })).is_error(401, "M_FORBIDDEN");
+    fill("m.login.password", &begun, json!({ "user": "bob", "password": PASSWORD })).is_error(401, "M_FORBIDDEN");
+    fill("m.login.password", &begun, json!({ "user": "alice" })).is_error(400, "M_BAD_JSON");
+    fill("m.login.dummy", &begun, json!({})).is_error(401, "M_FORBIDDEN");
+    fill("m.login.password", "over", json!({ "user": "alice", "password": PASSWORD })).is_error(404, "M_NOT_FOUND");
+    assert_eq!(session(&delete(&server, &alice, json!({ "session": begun }))), begun);
+    fill("m.login.password", &begun, json!({ "user": "alice", "password": PASSWORD })).ok();
+    delete(&server, &alice, json!({ "session": begun })).ok();
 }

@@ -18,7 +18,7 @@ use tokio::task::spawn_local;
 use warren::{
     domain::identity::{DEFAULT_SUFFIX, Identity, PublicKey},
     homeserver::{
-        Homeserver, Options, Registration, StartError,
+        Homeserver, Options, StartError,
         identity::{self, IdentityError},
     },
     p2p::network::{Network, NetworkOptions},
@@ -129,7 +129,11 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
     let transport = Rc::new(network.clone());
     let environment = Environment { store, transport, clock, entropy, tasks, offload: Rc::new(BlockingPool) };
     let options = Options {
-        registration: if settings.open_registration { Registration::Open } else { Registration::Closed },
+        registration: settings.registration,
+        registration_tokens: settings.registration_tokens.clone(),
+        terms: settings.terms.clone(),
+        guests: settings.guests,
+        support: settings.support.clone(),
         first_user_is_admin: false,
         default_room_version: settings.default_room_version.clone(),
         limit_rates: settings.limit_rates,

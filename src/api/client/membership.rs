@@ -15,6 +15,7 @@ use crate::{
     homeserver::{
         Homeserver, aliases,
         client_event::{Style, format_state},
+        guests,
         messages::order_of,
         mutual_rooms,
         room_view::{self, RoomView},
@@ -22,6 +23,7 @@ use crate::{
             invite, join,
             membership::{self, Sanction},
         },
+        server_notices,
         sessions::Session,
         user_rows,
     },
@@ -33,7 +35,7 @@ pub async fn join_room_by_id(
     session: Session,
     request: join_room_by_id::v3::Request,
 ) -> Result<join_room_by_id::v3::Response, ApiError> {
-    join::join(homeserver, &request.room_id, &session.user_id, &[], request.reason).await?;
+    join(homeserver, &session, &request.room_id, &[], request.reason).await?;
     Ok(join_room_by_id::v3::Response::new(request.room_id))
 }
 
@@ -44,8 +46,26 @@ pub async fn join_room_by_id_or_alias(
     request: join_room_by_id_or_alias::v3::Request,
 ) -> Result<join_room_by_id_or_alias::v3::Response, ApiError> {
     let (room_id, via) = named_room(homeserver, &request.room_id_or_alias, request.via).await?;
-    join::join(homeserver, &room_id, &session.user_id, &via, request.reason).await?;
+    join(homeserver, &session, &room_id, &via, request.reason).await?;
     Ok(join_room_by_id_or_alias::v3::Response::new(room_id))
+}
+
+/// Guests join only where guests may (client-server API, "Guest Access").
+async fn join(
+    homeserver: &Rc<Homeserver>,
+    session: &Session,
+    room_id: &RoomId,
+    via: &[OwnedServerName],
+    reason: Option<String>,
+) -> Result<(), ApiError> {
+    if session.standing.guest {
+        guests::check_may_join(homeserver, room_id).await?;
+    }
+    join::join(homeserver, room_id, &session.user_id, via, reason).await?;
+    if session.standing.guest {
+        guests::joined(homeserver, room_id).await?;
+    }
+    Ok(())
 }
 
 /// The room a path names by its id or an alias, and servers through which it may be entered.
@@ -89,6 +109,9 @@ pub async fn leave_room(
     session: Session,
     request: leave_room::v3::Request,
 ) -> Result<leave_room::v3::Response, ApiError> {
+    if server_notices::is_undeclinable(homeserver, &session.user_id, &request.room_id).await? {
+        return Err(ApiError::cannot_leave_server_notices());
+    }
     membership::leave(homeserver, &request.room_id, &session.user_id, request.reason).await?;
     Ok(leave_room::v3::Response::new())
 }

@@ -9,9 +9,11 @@ use crate::homeserver::{
     accounts::{LoginError, RegisterError, UsernameError},
     administration::AdministrationError,
     devices::DeviceError,
+    guests::GuestError,
     openid::OpenIdError,
     passwords::{PasswordError, TooManyFailures},
-    registration_tokens::ValidityError,
+    registration_tokens::{RegistrationTokenError, ValidityError},
+    server_notices::NoticeError,
     sessions::TokenError,
     tokens::RefreshError,
 };
@@ -137,6 +139,42 @@ impl From<DeviceError> for ApiError {
             DeviceError::TooMany => Self::forbidden(message),
             DeviceError::NotFound => Self::not_found(message),
             DeviceError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<GuestError> for ApiError {
+    fn from(error: GuestError) -> Self {
+        match error {
+            GuestError::Forbidden => Self::guest_access_forbidden(error.to_string()),
+            GuestError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RegistrationTokenError> for ApiError {
+    fn from(error: RegistrationTokenError) -> Self {
+        let message = error.to_string();
+        match error {
+            RegistrationTokenError::Malformed
+            | RegistrationTokenError::ExpiresInThePast
+            | RegistrationTokenError::InUse => Self::invalid_param(message),
+            RegistrationTokenError::TooMany => Self::forbidden(message),
+            RegistrationTokenError::NotFound => Self::not_found(message),
+            RegistrationTokenError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<NoticeError> for ApiError {
+    fn from(error: NoticeError) -> Self {
+        match error {
+            NoticeError::Administration(error) => error.into(),
+            NoticeError::Create(error) => error.into(),
+            NoticeError::Invite(error) => error.into(),
+            NoticeError::Send(error) => error.into(),
+            NoticeError::Tag(error) => error.into(),
+            NoticeError::Store(error) => error.into(),
         }
     }
 }

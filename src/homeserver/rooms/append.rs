@@ -35,7 +35,7 @@ use crate::{
             resolve::{ResolveError, StateMap, resolve},
         },
     },
-    homeserver::{Homeserver, events::StoredEvent, positions::Position, states::State, unread},
+    homeserver::{Homeserver, events::StoredEvent, guests, positions::Position, states::State, unread},
     ports::{Batch, Durability, StoreError},
     storage::tables::{
         EventHeader, Outbox, OutboxRow, RelationsIndex, RoomRow, Rooms as RoomsTable, StoredVerdict, Timeline,
@@ -376,7 +376,12 @@ impl<'a> Append<'a> {
         }
         let grown = self.timeline_grew.iter();
         let grown = grown.filter_map(|event| Some((event.header.order?, event.pdu.event_id.clone())));
+        let guest_access = |live: &Live| live.state.get(&StateEventType::RoomGuestAccess, "").cloned();
+        let lets_in_others = guest_access(&self.room.live()) != guest_access(&self.live);
         self.server.rooms.adopt(&self.room, row, self.live.clone(), grown);
+        if lets_in_others {
+            guests::access_changed(self.server, &self.room);
+        }
         self.server.unread.adopt(&self.room.id, std::mem::take(&mut self.unread));
         self.positions.clear();
         self.server.notifier.notify();

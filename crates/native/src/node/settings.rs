@@ -2,11 +2,15 @@
 use std::{fs, io, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
-use ruma::{OwnedServerName, RoomVersionId, ServerName};
+use ruma::{OwnedServerName, RoomVersionId, ServerName, UserId};
 use serde::Deserialize;
 use warren::{
     domain::room_version::{DEFAULT_ROOM_VERSION, SUPPORTED},
-    homeserver::turn::TurnServer,
+    homeserver::{
+        Registration, Support, SupportContact, Terms,
+        registration_tokens::{self, REGISTRATION_TOKEN_MAX_CHARS},
+        turn::TurnServer,
+    },
     p2p::{address_book::RelayAddress, network::RELAYS_MAX},
 };
 
@@ -57,6 +61,36 @@ pub struct NodeFlags {
     /// Let whoever reaches this homeserver make an account, in one step (m.login.dummy)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub open_registration: Option<bool>,
+
+    /// Let whoever has a registration token make an account: one of --registration-token, or one that an administrator made
+    ///
+    /// Administrators make them at /_synapse/admin/v1/registration_tokens.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub token_registration: Option<bool>,
+
+    /// Registration token good for any number of accounts; may be given several times, and implies --token-registration
+    #[arg(long, value_name = "TOKEN")]
+    pub registration_token: Vec<String>,
+
+    /// Where the terms are read that whoever makes an account must agree to [default: there are none]
+    #[arg(long, value_name = "URL")]
+    pub terms_url: Option<String>,
+
+    /// Version of these terms [default: 1]
+    #[arg(long, value_name = "VERSION")]
+    pub terms_version: Option<String>,
+
+    /// Let people come as guests, without an account, to rooms that let guests in
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub guests: Option<bool>,
+
+    /// Matrix user or mail address to ask for help, for /.well-known/matrix/support
+    #[arg(long, value_name = "CONTACT")]
+    pub support_contact: Option<String>,
+
+    /// Page with help, for /.well-known/matrix/support
+    #[arg(long, value_name = "URL")]
+    pub support_page: Option<String>,
 
     /// Let whoever knows this secret make accounts, by POST /_synapse/admin/v1/register
     ///
@@ -116,7 +150,11 @@ pub struct Settings {
     pub server_name: Option<OwnedServerName>,
     pub client_listen: SocketAddr,
     pub data_dir: PathBuf,
-    pub open_registration: bool,
+    pub registration: Registration,
+    pub registration_tokens: Vec<String>,
+    pub terms: Option<Terms>,
+    pub guests: bool,
+    pub support: Option<Support>,
     pub registration_shared_secret: Option<String>,
     pub default_room_version: RoomVersionId,
     pub limit_rates: bool,
@@ -152,6 +190,14 @@ pub enum SettingsError {
     RtcTransports(usize),
     #[error("a transport for calls has no `type`")]
     RtcTransport,
+    #[error("registration is either open or with tokens, not both")]
+    TwoRegistrations,
+    #[error("{0:?} is no registration token: those have 1 to {REGISTRATION_TOKEN_MAX_CHARS} of A-Z, a-z, 0-9 and ._~-")]
+    RegistrationToken(String),
+    #[error("{0:?} is not an address of a page, which begins with https:// or http://")]
+    Page(String),
+    #[error("{0:?} is neither a Matrix user nor a mail address")]
+    SupportContact(String),
     #[error("the shared secret for registration is shorter than {SHARED_SECRET_MIN_BYTES} bytes")]
     SharedSecret,
 }
@@ -163,13 +209,32 @@ impl Settings {
             Some(path) => read(path)?,
             None => NodeFlags::default(),
         };
+        let registration_tokens = match flags.registration_token.is_empty() {
+            true => file.registration_token,
+            false => flags.registration_token,
+        };
+        let with_tokens =
+            flags.token_registration.or(file.token_registration).unwrap_or(!registration_tokens.is_empty());
+        let open = flags.open_registration.or(file.open_registration).unwrap_or(false);
+        let version = flags.terms_version.or(file.terms_version).unwrap_or_else(|| "1".to_owned());
+        let terms = flags.terms_url.or(file.terms_url).map(|url| Terms { url, version });
+        let contact = flags.support_contact.or(file.support_contact);
         let relays = if flags.relay.is_empty() { file.relay } else { flags.relay };
         let default_room_version = flags.default_room_version.or(file.default_room_version);
         let settings = Self {
             server_name: flags.server_name.or(file.server_name),
             client_listen: flags.client_listen.or(file.client_listen).unwrap_or(CLIENT_LISTEN_DEFAULT),
             data_dir: flags.data_dir.or(file.data_dir).unwrap_or_else(|| platform_data_dir().join("node")),
-            open_registration: flags.open_registration.or(file.open_registration).unwrap_or(false),
+            registration: match (open, with_tokens) {
+                (true, true) => return Err(SettingsError::TwoRegistrations),
+                (true, false) => Registration::Open,
+                (false, true) => Registration::ByToken,
+                (false, false) => Registration::Closed,
+            },
+            registration_tokens,
+            terms,
+            guests: flags.guests.or(file.guests).unwrap_or(false),
+            support: support(contact, flags.support_page.or(file.support_page))?,
             registration_shared_secret: flags.registration_shared_secret.or(file.registration_shared_secret),
             default_room_version: default_room_version.unwrap_or(DEFAULT_ROOM_VERSION),
             limit_rates: flags.rate_limits.or(file.rate_limits) != Some(Switch::Off),
@@ -203,11 +268,35 @@ impl Settings {
         if self.rtc_transports.iter().any(|transport| !transport.get("type").is_some_and(|kind| kind.is_string())) {
             return Err(SettingsError::RtcTransport);
         }
+        let malformed = |token: &&String| !registration_tokens::is_well_formed(token);
+        if let Some(token) = self.registration_tokens.iter().find(malformed) {
+            return Err(SettingsError::RegistrationToken(token.clone()));
+        }
+        let pages = [self.terms.as_ref().map(|terms| &terms.url), self.support.as_ref().and_then(|s| s.page.as_ref())];
+        let is_page = |url: &&String| url.starts_with("https://") || url.starts_with("http://");
+        if let Some(url) = pages.into_iter().flatten().find(|url| !is_page(url)) {
+            return Err(SettingsError::Page(url.clone()));
+        }
         if self.registration_shared_secret.as_ref().is_some_and(|secret| secret.len() < SHARED_SECRET_MIN_BYTES) {
             return Err(SettingsError::SharedSecret);
         }
         Ok(())
     }
+}
+
+fn support(contact: Option<String>, page: Option<String>) -> Result<Option<Support>, SettingsError> {
+    let contact = contact.map(|contact| match UserId::parse(&*contact) {
+        Ok(user_id) => Ok(SupportContact::User(user_id)),
+        // A mail address is whatever mail reaches; what is certain is that it has one @ in it, and something on both sides.
+        Err(_) => match contact.split_once('@') {
+            Some((name, host)) if !name.is_empty() && !host.is_empty() && !host.contains('@') => {
+                Ok(SupportContact::Email(contact))
+            }
+            _ => Err(SettingsError::SupportContact(contact)),
+        },
+    });
+    let contact = contact.transpose()?;
+    Ok((contact.is_some() || page.is_some()).then_some(Support { contact, page }))
 }
 
 fn read(path: &PathBuf) -> Result<NodeFlags, SettingsError> {
@@ -285,13 +374,22 @@ mod tests {
              open-registration = true\nregistration-shared-secret = \"long enough\"\ndefault-room-version = \"11\"\n\
              rate-limits = \"off\"\nrelay = [\"{RELAY}\"]\nmetrics-listen = \"127.0.0.1:9000\"\n\
              turn-uri = [\"turn:a.example\"]\nturn-shared-secret = \"s\"\nturn-ttl = 600\n\
-             rtc-transport = [{{ type = \"livekit\", livekit_service_url = \"https://a.example\" }}]\n"
+             rtc-transport = [{{ type = \"livekit\", livekit_service_url = \"https://a.example\" }}]\n\
+             terms-url = \"https://a.example/terms\"\n\
+             terms-version = \"3\"\nguests = true\nsupport-contact = \"help@a.example\"\n\
+             support-page = \"https://a.example/help\"\n"
         );
         let settings = resolve(&[], &file).unwrap();
         assert_eq!(settings.server_name.unwrap(), "a.example:8448");
         assert_eq!(settings.client_listen.to_string(), "0.0.0.0:81");
         assert_eq!(settings.data_dir.to_str(), Some("/d"));
-        assert!(settings.open_registration);
+        assert_eq!(settings.registration, Registration::Open);
+        let terms = settings.terms.unwrap();
+        assert_eq!((&*terms.url, &*terms.version), ("https://a.example/terms", "3"));
+        assert!(settings.guests);
+        let support = settings.support.unwrap();
+        assert!(matches!(support.contact, Some(SupportContact::Email(address)) if address == "help@a.example"));
+        assert_eq!(support.page.as_deref(), Some("https://a.example/help"));
         assert_eq!(settings.registration_shared_secret.as_deref(), Some("long enough"));
         assert_eq!(settings.default_room_version, RoomVersionId::V11);
         assert!(!settings.limit_rates);
@@ -312,7 +410,8 @@ mod tests {
         let words = ["--server-name", "flag", "--open-registration=false", "--rate-limits", "on", "--relay", RELAY];
         let settings = resolve(&words, file).unwrap();
         assert_eq!(settings.server_name.unwrap(), "flag");
-        assert!(!settings.open_registration && settings.limit_rates);
+        assert_eq!(settings.registration, Registration::Closed);
+        assert!(settings.limit_rates);
         assert_eq!(settings.relays, [RELAY]);
         assert_eq!(settings.client_listen.port(), 81, "what no flag says, the file does");
         assert_eq!(flags(&["--open-registration"]).open_registration, Some(true));
@@ -322,9 +421,26 @@ mod tests {
     fn nothing_said_is_closed_and_local() {
         let settings = Settings::resolve(NodeFlags::default()).unwrap();
         assert_eq!(settings.client_listen.to_string(), "127.0.0.1:8008");
-        assert!(!settings.open_registration && settings.registration_shared_secret.is_none());
+        assert_eq!(settings.registration, Registration::Closed);
+        assert!(
+            settings.registration_shared_secret.is_none() && settings.terms.is_none() && settings.support.is_none()
+        );
+        assert!(!settings.guests);
         assert!(settings.limit_rates);
         assert!(settings.data_dir.ends_with("warren/node"), "{:?}", settings.data_dir);
+    }
+
+    #[test]
+    fn tokens_are_a_way_to_register() {
+        let settings = resolve(&[], "registration-token = [\"one\", \"two\"]").unwrap();
+        assert_eq!(settings.registration, Registration::ByToken);
+        assert_eq!(settings.registration_tokens, ["one", "two"]);
+        let settings = resolve(&["--registration-token", "three"], "registration-token = [\"one\"]").unwrap();
+        assert_eq!(settings.registration_tokens, ["three"]);
+        let settings = resolve(&["--token-registration"], "").unwrap();
+        assert_eq!(settings.registration, Registration::ByToken);
+        let settings = resolve(&["--support-contact", "@admin:a.example"], "").unwrap();
+        assert!(matches!(settings.support.unwrap().contact, Some(SupportContact::User(_))));
     }
 
     #[test]
@@ -342,6 +458,11 @@ mod tests {
             ("turn-uri = [\"stun:a.example\"]", "not the address of a TURN server"),
             ("turn-ttl = 1", "seconds"),
             ("rtc-transport = [{ url = \"x\" }]", "`type`"),
+            ("open-registration = true\ntoken-registration = true", "not both"),
+            ("registration-token = [\"two words\"]", "two words"),
+            ("terms-url = \"terms.html\"", "terms.html"),
+            ("support-page = \"help.html\"", "help.html"),
+            ("support-contact = \"somebody\"", "neither"),
             ("= 1", "node.toml"),
         ] {
             let error = resolve(&[], file).unwrap_err().to_string();
