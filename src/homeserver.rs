@@ -32,12 +32,14 @@ pub mod push_rules;
 pub mod rate_limits;
 pub mod registration_tokens;
 pub mod relations;
+pub mod reports;
 pub mod room_facts;
 pub mod room_view;
 pub mod rooms;
 pub mod sender;
 pub mod server_notices;
 pub mod sessions;
+pub mod snapshots;
 pub mod spaces;
 pub mod states;
 pub mod summaries;
@@ -207,6 +209,8 @@ pub struct Homeserver {
     /// Held while a room is created, so that a repeated request sees what the first made.
     pub(crate) creating: Mutex<()>,
     pub(crate) joins: Joins,
+    /// Held by whoever deletes a forgotten room.
+    pub(crate) purging: Mutex<()>,
     pub(crate) room_facts: RoomFacts,
     pub(crate) rate_limits: RateLimits,
     pub(crate) user_directory: UserDirectory,
@@ -258,6 +262,7 @@ impl Homeserver {
             absent: heads::absent::Absent::default(),
             creating: Mutex::default(),
             joins: Joins::default(),
+            purging: Mutex::default(),
             room_facts: RoomFacts::default(),
             rate_limits,
             user_directory: UserDirectory::default(),
@@ -269,6 +274,7 @@ impl Homeserver {
         addresses::recall(&server).await?;
         server.sender.start(&server).await?;
         delayed_events::start(&server).await?;
+        rooms::purge::resume(&server);
         relations::catch_up::in_background(&server);
         administration::appoint_eldest(&server).await?;
         deactivation::resume(&server).await?;

@@ -15,12 +15,14 @@ pub mod knock;
 pub mod membership;
 pub mod message;
 mod own_endpoint;
+pub mod peeking;
 pub mod profile;
 pub mod push;
 pub mod read_marker;
 pub mod receipt;
 pub mod redact;
 pub mod relations;
+pub mod reporting;
 mod reshaped;
 pub mod room;
 pub mod rtc;
@@ -117,6 +119,10 @@ pub(super) fn routes() -> Vec<Route> {
         route(membership::unban_user),
         route(message::get_message_events),
         route(message::send_message_event),
+        route(peeking::get_current_state),
+        route(peeking::get_one_event).also("/_matrix/client/r0/events/{event_id}"),
+        route(peeking::initial_sync).costing(10).also("/_matrix/client/r0/initialSync"),
+        route(peeking::listen_to_new_events).also("/_matrix/client/r0/events").abandonable(),
         route(profile::delete_profile_field),
         route(profile::get_profile),
         route(profile::get_profile_field),
@@ -136,6 +142,9 @@ pub(super) fn routes() -> Vec<Route> {
         route(relations::get_relating_events),
         route(relations::get_relating_events_with_rel_type),
         route(relations::get_relating_events_with_rel_type_and_event_type),
+        route(reporting::report_content),
+        route(reporting::report_room),
+        route(reporting::report_user),
         route(room::aliases),
         route(room::create_room).costing(5),
         route(room::get_event_by_timestamp).costing(2),
@@ -144,6 +153,7 @@ pub(super) fn routes() -> Vec<Route> {
             .costing(10)
             .also("/_matrix/client/unstable/im.nheko.summary/summary/{room_id_or_alias}"),
         route(rtc::get_transports),
+        route(room::upgrade_room).costing(5),
         route(session::get_login_token),
         route(session::get_login_types),
         route(session::login).entrance(),

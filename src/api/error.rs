@@ -43,6 +43,11 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, ErrorKind::Forbidden, message)
     }
 
+    /// 403 `M_INVITE_BLOCKED`: the invited user wants no invites.
+    pub fn invite_blocked(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, ErrorKind::InviteBlocked, message)
+    }
+
     /// 401 `M_UNAUTHORIZED`: a federation request whose signature or origin is not what it should be.
     pub fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, ErrorKind::Unauthorized, message)

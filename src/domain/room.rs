@@ -6,5 +6,6 @@ pub mod power;
 pub mod preset;
 pub mod resolve;
 pub mod space;
+pub mod successor;
 pub mod summary;
 pub mod visibility;

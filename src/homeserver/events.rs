@@ -81,6 +81,11 @@ impl Events {
         self.cache.borrow_mut().put(event.pdu.event_id.clone(), event);
     }
 
+    /// Says that an event is being deleted.
+    pub fn forget(&self, event_id: &EventId) {
+        self.cache.borrow_mut().pop(event_id);
+    }
+
     fn parse(&self, event_id: OwnedEventId, row: EventRow) -> Result<StoredEvent, StoreError> {
         let corrupt = |what: &str| StoreError::Backend(format!("event {event_id}: {what}"));
         let rules = self.rules.borrow().get(&row.header.room).cloned().ok_or_else(|| corrupt("its room is missing"))?;

@@ -11,11 +11,14 @@ pub mod invite;
 pub mod join;
 pub mod knock;
 pub mod membership;
+pub mod purge;
 pub mod restricted;
 pub mod send;
 mod stripped;
+pub mod succession;
 mod tail;
 mod through;
+pub mod upgrade;
 
 use std::{
     cell::{Ref, RefCell},
@@ -41,7 +44,7 @@ use crate::{
     ports::StoreError,
     storage::{
         Database, Direction,
-        tables::{RelationsIndex, RoomMemberRow, RoomMembers, RoomRow, Rooms as RoomsTable, Timeline},
+        tables::{Purges, RelationsIndex, RoomMemberRow, RoomMembers, RoomRow, Rooms as RoomsTable, Timeline},
     },
 };
 
@@ -153,6 +156,9 @@ impl Rooms {
         for row in rows.values() {
             rules.borrow_mut().insert(row.num, rules_of(&row.version)?);
         }
+        for (num, row) in database.scan_all::<Purges, _>(&()).await? {
+            rules.borrow_mut().insert(num, rules_of(&row.version)?);
+        }
         Ok(Self {
             states: States::new(database.clone(), positions.clone()),
             events: Events::new(database.clone(), rules.clone()),
@@ -241,6 +247,12 @@ impl Rooms {
             tail: RefCell::new(Tail::beyond(0)),
             lock: Mutex::new(()),
         })
+    }
+
+    /// Takes a room out of the registry: a commit made it one that we have no copy of.
+    fn remove(&self, room_id: &RoomId) {
+        self.rows.borrow_mut().remove(room_id);
+        self.loaded.borrow_mut().remove(room_id);
     }
 
     /// Adopts what a commit has made durable; `grown` is what the timeline has become longer by.

@@ -63,6 +63,8 @@ struct Look<'a> {
     state_after: bool,
     /// Senders whose messages and invites the user does not want.
     ignored: Rc<BTreeSet<OwnedUserId>>,
+    /// Whether the user wants to hear of no invites.
+    blocks_invites: bool,
 }
 
 impl Look<'_> {
@@ -106,6 +108,7 @@ pub async fn sync(server: &Rc<Homeserver>, session: &Session, asked: Asked) -> R
     loop {
         let news = server.notifier.listen();
         let until = server.positions.visible();
+        let digest = user_rows::digest(server, &session.user_id).await?;
         let look = Look {
             server,
             session,
@@ -115,7 +118,8 @@ pub async fn sync(server: &Rc<Homeserver>, session: &Session, asked: Asked) -> R
             until,
             full_state: asked.full_state,
             state_after: asked.state_after,
-            ignored: user_rows::digest(server, &session.user_id).await?.ignored,
+            ignored: digest.ignored,
+            blocks_invites: digest.blocks_invites,
         };
         server.lazy_members.begin(session, look.confirmed, until);
         let response = respond(&look).await?;

@@ -25,6 +25,8 @@ pub struct Digest {
     pub push_rules: Rc<Ruleset>,
     /// Users the user does not want to hear of.
     pub ignored: Rc<BTreeSet<OwnedUserId>>,
+    /// Whether the user wants no invites at all (client-server API, "Invite permission").
+    pub blocks_invites: bool,
 }
 
 /// A value with the generation of its table before it was read.
@@ -90,15 +92,22 @@ fn digest_of<'a>(user: &UserId, rows: impl Iterator<Item = (&'a str, &'a str, &'
     let mut newest = 0;
     let mut push_rules = None;
     let mut ignored = BTreeSet::new();
+    let mut blocks_invites = false;
     for (room, kind, row) in rows {
         newest = newest.max(row.position);
         match (room, kind) {
             ("", "m.push_rules") => push_rules = Some(row.content.clone()),
             ("", "m.ignored_user_list") => ignored = ignored_in(&row.content),
+            ("", "m.invite_permission_config") => blocks_invites = row.content["default_action"] == "block",
             _ => {}
         }
     }
-    Digest { newest, push_rules: Rc::new(super::push_rules::rules_in(push_rules, user)), ignored: Rc::new(ignored) }
+    Digest {
+        newest,
+        push_rules: Rc::new(super::push_rules::rules_in(push_rules, user)),
+        ignored: Rc::new(ignored),
+        blocks_invites,
+    }
 }
 
 /// Clients write `m.ignored_user_list` whole: what has not its shape ignores nobody, a malformed user id only itself.

@@ -19,12 +19,14 @@ pub mod outbox;
 pub mod pending_redactions;
 pub mod positions;
 pub mod published_rooms;
+pub mod purges;
 pub mod receipts;
 pub mod received_txns;
 pub mod refresh_tokens;
 pub mod registration_tokens;
 pub mod related;
 pub mod relations;
+pub mod reports;
 pub mod room_members;
 pub mod rooms;
 pub mod schema;
@@ -58,12 +60,14 @@ pub use self::{
     pending_redactions::PendingRedactions,
     positions::{Positions, PositionsRow},
     published_rooms::PublishedRooms,
+    purges::{PurgeRow, Purges},
     receipts::{ReceiptRow, Receipts},
     received_txns::{ReceivedTxnRow, ReceivedTxns},
     refresh_tokens::{RefreshTokenRow, RefreshTokens},
     registration_tokens::{RegistrationTokenRow, RegistrationTokens},
     related::{Related, RelatedRow, ThreadTally},
     relations::{RelationRow, Relations},
+    reports::{ReportRow, Reported, Reports},
     room_members::{RoomMemberRow, RoomMembers},
     rooms::{RelationsIndex, RoomRow, Rooms},
     schema::{SCHEMA_VERSION, Schema, SchemaRow},
@@ -85,7 +89,7 @@ mod tests {
     use crate::storage::{Key, KeyReader, Row, Table};
 
     /// The ids in use; a duplicate or a change of one is data loss.
-    const IDS: [(u8, &str); 37] = [
+    const IDS: [(u8, &str); 39] = [
         (Schema::ID, "schema"),
         (ServerIdentity::ID, "server_identity"),
         (Positions::ID, "positions"),
@@ -121,6 +125,8 @@ mod tests {
         (Departures::ID, "departures"),
         (Erasures::ID, "erasures"),
         (RegistrationTokens::ID, "registration_tokens"),
+        (Reports::ID, "reports"),
+        (Purges::ID, "purges"),
         (UserTerms::ID, "user_terms"),
         (IndexedRooms::ID, "indexed_rooms"),
     ];

@@ -302,3 +302,25 @@ fn memberships_are_not_for_those_without_a_token() {
         .request("POST", &format!("/_matrix/client/v3/join/{}", burrow.room), None, json!({}))
         .is_error(401, "M_MISSING_TOKEN");
 }
+
+#[test]
+fn who_wants_no_invites_gets_none() {
+    let burrow = Burrow::new("private_chat");
+    let (alice, bob) = (&burrow.alice, &burrow.bob);
+    let config = format!("/_matrix/client/v3/user/{}/account_data/m.invite_permission_config", bob.id);
+    let set = |content: Value| burrow.server.put(&config, &bob.token, content).ok();
+    burrow.act(alice, "invite", bob).ok();
+    set(json!({ "default_action": "block" }));
+    assert_eq!(burrow.shown_in(bob), None, "those there are not shown either");
+    let other = burrow.server.create_room(alice, json!({ "invite": [bob.id] }));
+    burrow.act(alice, "invite", bob).is_error(403, "M_INVITE_BLOCKED");
+    let member = format!("/_matrix/client/v3/rooms/{other}/state/m.room.member/{}", bob.id);
+    burrow.server.put(&member, &alice.token, json!({ "membership": "invite" })).is_error(403, "M_INVITE_BLOCKED");
+    burrow.server.get(&member, &alice.token).is_error(404, "M_NOT_FOUND");
+    burrow.join(bob).ok();
+    for harmless in [json!({}), json!({ "default_action": "allow" }), json!({ "default_action": 5 })] {
+        set(harmless);
+        burrow.server.put(&member, &alice.token, json!({ "membership": "invite" })).ok();
+    }
+    assert!(burrow.server.sync(bob, None, "")["rooms"]["invite"].get(&other).is_some());
+}

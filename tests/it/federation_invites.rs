@@ -211,3 +211,17 @@ fn an_invite_as_state_reaches_the_invited() {
     let own = events.iter().find(|event| event["state_key"] == bob.id).unwrap();
     assert_eq!((&own["content"]["is_direct"], &own["content"]["reason"]), (&json!(true), &json!("cake")));
 }
+
+#[test]
+fn who_wants_no_invites_is_not_invited_from_elsewhere() {
+    let (_network, (a, alice), (b, bob)) = Network::pair();
+    let config = format!("/_matrix/client/v3/user/{}/account_data/m.invite_permission_config", bob.id);
+    b.put(&config, &bob.token, json!({ "default_action": "block" })).ok();
+    let room = a.create_room(&alice, json!({}));
+    a.act(&alice, &room, "invite", &bob.id).is_error(403, "M_INVITE_BLOCKED");
+    assert_eq!(a.membership(&room, &bob.id), None);
+    assert!(b.sync(&bob, None, "")["rooms"].get("invite").is_none());
+    b.put(&config, &bob.token, json!({})).ok();
+    a.act(&alice, &room, "invite", &bob.id).ok();
+    assert!(b.sync(&bob, None, "")["rooms"]["invite"].get(&room).is_some());
+}

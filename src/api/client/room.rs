@@ -1,9 +1,9 @@
-//! Creating rooms, what a room is called here, and single events of it.
+//! Creating and upgrading rooms, what a room is called here, and single events of it.
 use std::rc::Rc;
 
 use ruma::{
     CanonicalJsonObject, OwnedRoomAliasId, RoomAliasId,
-    api::client::room::{aliases, create_room, get_event_by_timestamp, get_room_event, get_summary},
+    api::client::room::{aliases, create_room, get_event_by_timestamp, get_room_event, get_summary, upgrade_room},
     events::AnyInitialStateEvent,
     serde::Raw,
 };
@@ -21,6 +21,7 @@ use crate::{
         rooms::{
             create::{self, RequestId},
             membership::profile_content,
+            upgrade,
         },
         sessions::Session,
         summaries,
@@ -112,6 +113,18 @@ pub async fn get_summary(
     let mut response = get_summary::v1::Response::new((*facts).clone());
     response.membership = membership;
     Ok(response)
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/upgrade` (client-server API, "Room Upgrades")
+pub async fn upgrade_room(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: upgrade_room::v3::Request,
+) -> Result<upgrade_room::v3::Response, ApiError> {
+    let upgrade_room::v3::Request { room_id, new_version, additional_creators, .. } = request;
+    let replacement =
+        upgrade::upgrade(homeserver, &room_id, &session.user_id, &new_version, &additional_creators).await?;
+    Ok(upgrade_room::v3::Response::new(replacement))
 }
 
 fn local_alias(homeserver: &Homeserver, name: &str) -> Result<OwnedRoomAliasId, ApiError> {

@@ -5,6 +5,7 @@ use crate::{
     homeserver::{
         edus::{receipt::ReceiptError, typing::TypingError},
         room_view::ReadError,
+        snapshots::FollowError,
         sync::SyncError,
     },
 };
@@ -32,6 +33,16 @@ impl From<ReadError> for ApiError {
             ReadError::Store(error) => error.into(),
             ReadError::NotInRoom => Self::forbidden(message),
             ReadError::NoSuchEvent | ReadError::NoSuchState => Self::not_found(message),
+        }
+    }
+}
+
+impl From<FollowError> for ApiError {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::Read(error) => error.into(),
+            FollowError::LoggedOut => Self::unknown_token(),
+            FollowError::UnknownFrom => Self::invalid_param(error.to_string()),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     homeserver::{
         peers::PeerError,
         relations::rules::RelationError,
+        reports::ReportError,
         rooms::{
             append::AppendError,
             create::CreateError,
@@ -18,6 +19,7 @@ use crate::{
             membership::MembershipError,
             restricted::RestrictedError,
             send::SendError,
+            upgrade::UpgradeError,
         },
         transactions::TransactionError,
     },
@@ -25,6 +27,9 @@ use crate::{
 
 /// What a peer says that does not know a room's version.
 const INCOMPATIBLE_ROOM_VERSION: &str = "M_INCOMPATIBLE_ROOM_VERSION";
+
+/// What a peer says whose user wants no invites.
+const INVITE_BLOCKED: &str = "M_INVITE_BLOCKED";
 
 /// What peers say who cannot tell whether a restricted room lets somebody in, and who can and may not let them in.
 const UNABLE_TO_AUTHORISE_JOIN: &str = "M_UNABLE_TO_AUTHORISE_JOIN";
@@ -103,6 +108,18 @@ impl From<CreateError> for ApiError {
     }
 }
 
+impl From<UpgradeError> for ApiError {
+    fn from(error: UpgradeError) -> Self {
+        match error {
+            UpgradeError::Store(error) => error.into(),
+            UpgradeError::Version(error) => error.into(),
+            UpgradeError::Send(error) => error.into(),
+            UpgradeError::TooManyCreators => Self::invalid_param(error.to_string()),
+            UpgradeError::Create(error) => error.into(),
+        }
+    }
+}
+
 impl From<MembershipError> for ApiError {
     fn from(error: MembershipError) -> Self {
         match error {
@@ -122,6 +139,7 @@ impl From<InviteError> for ApiError {
             InviteError::Send(error) => error.into(),
             InviteError::AlreadyJoined(_) => Self::forbidden(error.to_string()),
             InviteError::NoSuchUser(_) => Self::not_found(error.to_string()),
+            InviteError::Blocked(_) => Self::invite_blocked(error.to_string()),
             InviteError::Refused(error) => error.into(),
         }
     }
@@ -164,6 +182,7 @@ impl From<PeerError> for ApiError {
     fn from(error: PeerError) -> Self {
         let message = error.to_string();
         match error {
+            PeerError::Refused { errcode, .. } if errcode == INVITE_BLOCKED => Self::invite_blocked(message),
             PeerError::Refused { status: 403, .. } => Self::forbidden(message),
             PeerError::Refused { status: 404, .. } => Self::not_found(message),
             PeerError::Refused { errcode, .. } if errcode == INCOMPATIBLE_ROOM_VERSION => {
@@ -228,7 +247,24 @@ impl From<ReceiveInviteError> for ApiError {
             ReceiveInviteError::Dropped(_) | ReceiveInviteError::Stripped(_) | ReceiveInviteError::Invalid(_) => {
                 Self::invalid_param(message)
             }
+            ReceiveInviteError::Blocked(_) => Self::invite_blocked(message),
             ReceiveInviteError::NoSuchUser(_) | ReceiveInviteError::Forbidden(_) => Self::forbidden(message),
+        }
+    }
+}
+
+impl From<ReportError> for ApiError {
+    fn from(error: ReportError) -> Self {
+        let message = error.to_string();
+        match error {
+            ReportError::Store(error) => error.into(),
+            ReportError::NoSuchRoom | ReportError::NoSuchEvent | ReportError::NoSuchUser => Self::not_found(message),
+            ReportError::ReasonTooLong => Self::too_large(message),
+            ReportError::TooMany => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                ErrorKind::LimitExceeded(LimitExceededErrorData::default()),
+                message,
+            ),
         }
     }
 }

@@ -3,7 +3,7 @@ use std::rc::Rc;
 
 use ruma::{
     CanonicalJsonObject, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId,
-    api::client::room::Visibility, room_version_rules::RoomVersionRules,
+    RoomVersionId, api::client::room::Visibility, room_version_rules::RoomVersionRules,
 };
 use thiserror::Error;
 
@@ -17,7 +17,7 @@ use crate::{
             Pdu,
             draft::{self, Draft},
         },
-        room::preset::{self, CreateRequest, PresetError},
+        room::preset::{self, CreateRequest, InitialEvent, PresetError},
         room_version::{self, UnsupportedRoomVersion},
     },
     homeserver::{
@@ -33,6 +33,9 @@ pub const CREATE_INVITES_MAX: usize = 100;
 
 /// The most events of `initial_state`.
 pub const CREATE_INITIAL_STATE_MAX: usize = 200;
+
+/// Events drafted before other work gets a turn.
+const DRAFTS_PER_SLICE: usize = 20;
 
 #[derive(Debug, Error)]
 pub enum CreateError {
@@ -111,18 +114,10 @@ pub async fn create(
     }
 
     let creator = request.creator.clone();
-    let mut initial = preset::initial_events(&request, &rules)?.into_iter();
-    let create = initial.next().expect("a room begins with its create event");
+    let initial = preset::initial_events(&request, &rules)?;
     let room_id = (!rules.authorization.room_create_event_id_as_room_id).then(|| random_room_id(server));
-    let create = seal_create(server, create.into_draft(room_id, creator.clone()), &rules).await?;
-    let room_id = create.room_id.clone();
-    let event_id = create.event_id.clone();
-    let mut append = Append::begin_room(server, room_id.clone(), &request.version, rules, event_id).await?;
-    append.make_strict();
-    append.append_local(create, None).await?;
-    for event in initial {
-        append.draft(event.into_draft(Some(room_id.clone()), creator.clone()), None).await?;
-    }
+    let mut append = lay_out(server, room_id, &request.version, rules, &creator, initial).await?;
+    let room_id = append.room.id.clone();
     if let Some(alias) = &request.alias {
         append.batch.put::<Aliases>(alias, &AliasRow { room_id: room_id.clone(), creator: creator.clone() });
     }
@@ -136,6 +131,32 @@ pub async fn create(
     drop(_creating);
     invite_all(server, &room_id, &creator, request.invite, is_direct).await;
     Ok(room_id)
+}
+
+/// Drafts a room with these events, the create event first; it is there once the append is committed. `room_id` is `None`
+/// in versions that derive it.
+pub(super) async fn lay_out<'a>(
+    server: &'a Homeserver,
+    room_id: Option<OwnedRoomId>,
+    version: &RoomVersionId,
+    rules: Rc<RoomVersionRules>,
+    creator: &OwnedUserId,
+    initial: Vec<InitialEvent>,
+) -> Result<Append<'a>, CreateError> {
+    let mut initial = initial.into_iter();
+    let create = initial.next().expect("a room begins with its create event");
+    let create = seal_create(server, create.into_draft(room_id, creator.clone()), &rules).await?;
+    let (room_id, event_id) = (create.room_id.clone(), create.event_id.clone());
+    let mut append = Append::begin_room(server, room_id.clone(), version, rules, event_id).await?;
+    append.make_strict();
+    append.append_local(create, None).await?;
+    for (index, event) in initial.enumerate() {
+        if index % DRAFTS_PER_SLICE == DRAFTS_PER_SLICE - 1 {
+            server.environment.clock.yield_now().await;
+        }
+        append.draft(event.into_draft(Some(room_id.clone()), creator.clone()), None).await?;
+    }
+    Ok(append)
 }
 
 /// Seals the create event. Since version 12 its hash is the room's id, and two deliberate rooms of one millisecond that
@@ -174,7 +195,7 @@ async fn invite_all(
     }
 }
 
-fn random_room_id(server: &Homeserver) -> OwnedRoomId {
+pub(super) fn random_room_id(server: &Homeserver) -> OwnedRoomId {
     let mut random = [0; 16];
     server.environment.entropy.fill(&mut random);
     preset::random_room_id(u128::from_le_bytes(random), server.server_name())

@@ -26,7 +26,7 @@ use crate::{
         room::admit::Verdict,
         room_version::{self, UnsupportedRoomVersion},
     },
-    homeserver::{Homeserver, peers::PeerError},
+    homeserver::{Homeserver, peers::PeerError, user_rows},
     ports::{Batch, Lane, StoreError},
     storage::tables::{MembershipRow, Memberships, Users},
 };
@@ -44,6 +44,8 @@ pub enum InviteError {
     AlreadyJoined(OwnedUserId),
     #[error("{0} is not known here")]
     NoSuchUser(OwnedUserId),
+    #[error("{0} wants no invites")]
+    Blocked(OwnedUserId),
     /// The invited user's server said no.
     #[error("{0}")]
     Refused(PeerError),
@@ -74,6 +76,9 @@ pub async fn invite(
     if destination == server.server_name() {
         if server.database.get::<Users>(target).await?.is_none_or(|user| user.deactivated) {
             return Err(InviteError::NoSuchUser(target.clone()));
+        }
+        if user_rows::digest(server, target).await?.blocks_invites {
+            return Err(InviteError::Blocked(target.clone()));
         }
         content.extend(super::membership::profile_content(server, target).await?);
         let mut append = Append::begin(server, &room).await;
@@ -179,6 +184,8 @@ pub enum ReceiveInviteError {
     NoSuchUser(OwnedUserId),
     #[error("{0}")]
     Forbidden(&'static str),
+    #[error("{0} wants no invites")]
+    Blocked(OwnedUserId),
     #[error("{0} has {INVITES_HELD_MAX} invites to answer first")]
     TooMany(OwnedUserId),
 }
@@ -214,6 +221,9 @@ pub async fn receive_invite(
     }
     if server.database.get::<Users>(&user).await?.is_none_or(|row| row.deactivated) {
         return Err(ReceiveInviteError::NoSuchUser(user));
+    }
+    if user_rows::digest(server, &user).await?.blocks_invites {
+        return Err(ReceiveInviteError::Blocked(user));
     }
     let signed =
         countersign(&pdu, &server.identity, &rules).map_err(|_| ReceiveInviteError::Invalid("it cannot be signed"))?;

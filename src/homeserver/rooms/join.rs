@@ -22,8 +22,10 @@ use super::{
     create::state_draft,
     ingest,
     membership::{member_content, profile_content},
+    purge,
     restricted::{self, AUTHORISED_VIA, RestrictedError},
     send::SendError,
+    succession,
     through::{ask_patiently, authorised_by, candidates, complete},
 };
 use crate::{
@@ -141,8 +143,23 @@ impl Joins {
     }
 }
 
-/// Joins `user` to the room, through one of `via` if this server is not in it.
+/// Joins `user` to the room, through one of `via` if this server is not in it or may not let the user in.
 pub async fn join(
+    server: &Rc<Homeserver>,
+    room_id: &RoomId,
+    user: &OwnedUserId,
+    via: &[OwnedServerName],
+    reason: Option<String>,
+) -> Result<(), JoinError> {
+    let was_in = server.rooms.get(room_id).await?.is_some_and(|room| room.is_joined(user));
+    enter(server, room_id, user, via, reason).await?;
+    if !was_in {
+        succession::carry_over(server, room_id, user).await;
+    }
+    Ok(())
+}
+
+async fn enter(
     server: &Rc<Homeserver>,
     room_id: &RoomId,
     user: &OwnedUserId,
@@ -169,6 +186,7 @@ pub async fn join(
     if server.rooms.get(room_id).await?.is_some_and(|room| room.is_joined(user)) {
         return Ok(());
     }
+    purge::finish(server, room_id).await?;
     for via in candidates(server, room_id, user, via).await? {
         match join_through(server, room_id, user, &via, &content).await {
             Ok(()) => return Ok(()),

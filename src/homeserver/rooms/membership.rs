@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::{
     join::JoinError,
+    purge,
     send::{Message, SendError, resident_room, send},
     through,
 };
@@ -89,7 +90,7 @@ pub async fn leave(
     decline(server, &key, row, reason).await
 }
 
-/// Forgets a room the user has left.
+/// Forgets a room the user has left. Once nobody here remembers it, it is deleted.
 pub async fn forget(server: &Rc<Homeserver>, room_id: &RoomId, user: &OwnedUserId) -> Result<(), MembershipError> {
     let key = (user.clone(), room_id.to_owned());
     let mut row = server.database.get::<Memberships>(&key).await?.ok_or(MembershipError::NotFound)?;
@@ -101,7 +102,7 @@ pub async fn forget(server: &Rc<Homeserver>, room_id: &RoomId, user: &OwnedUserI
     batch.put::<Memberships>(&key, &row);
     server.database.commit(batch).await?;
     server.notifier.notify();
-    Ok(())
+    Ok(purge::if_unremembered(server, room_id).await?)
 }
 
 /// Repeats a local user's display name and avatar in every room the user is in. Rooms that refuse keep the old ones.

@@ -7,9 +7,9 @@ use ruma::{
 
 use crate::{homeserver::sync::Look, storage::tables::MembershipRow};
 
-/// The invite, unless the client knows of it or its sender is ignored.
+/// The invite, unless the client knows of it, its sender is ignored or the user wants none.
 pub fn invited(look: &Look<'_>, row: &MembershipRow) -> Option<InvitedRoom> {
-    if !look.is_new(row.position) || look.ignored.contains(&row.sender) {
+    if !look.is_new(row.position) || look.blocks_invites || look.ignored.contains(&row.sender) {
         return None;
     }
     Some(InvitedRoom::from(InviteState::from(stripped(row))))
