@@ -125,10 +125,10 @@ mod tests {
         (Departures::ID, "departures"),
         (Erasures::ID, "erasures"),
         (RegistrationTokens::ID, "registration_tokens"),
-        (Reports::ID, "reports"),
-        (Purges::ID, "purges"),
         (UserTerms::ID, "user_terms"),
         (IndexedRooms::ID, "indexed_rooms"),
+        (Reports::ID, "reports"),
+        (Purges::ID, "purges"),
     ];
 
     #[test]

@@ -7,7 +7,7 @@ use crate::storage::Table;
 pub struct Purges;
 
 impl Table for Purges {
-    const ID: u8 = 61;
+    const ID: u8 = 81;
     type Key = u64;
     type Row = PurgeRow;
 }

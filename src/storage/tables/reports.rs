@@ -7,7 +7,7 @@ use crate::storage::Table;
 pub struct Reports;
 
 impl Table for Reports {
-    const ID: u8 = 60;
+    const ID: u8 = 80;
     /// A stream position.
     type Key = u64;
     type Row = ReportRow;
