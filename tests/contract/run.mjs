@@ -27,7 +27,7 @@ export async function runContract({ program, directory, words = [], report }) {
   if (strangers.length) throw new Error(`the specification has no ${strangers.join(", ")}`);
 
   const data = mkdtempSync(path.join(os.tmpdir(), "warren-contract-"));
-  const node = await startNode(data, { program, flags: ["--registration-shared-secret", SECRET] });
+  const node = await startNode(data, { program, flags: ["--registration-shared-secret", SECRET, ...TURN] });
   try {
     const world = await new World(node.url, SECRET).prepare();
     const counted = { passed: 0, failures: [] };
@@ -48,6 +48,7 @@ export async function runContract({ program, directory, words = [], report }) {
 }
 
 const SECRET = "known to the contract only";
+const TURN = ["--turn-uri", "turn:turn.example.org", "--turn-shared-secret", SECRET];
 
 /** Each check resolves with what is wrong, or with nothing. */
 function checksOf(operation) {
