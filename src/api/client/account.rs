@@ -19,7 +19,10 @@ use ruma::{
 };
 use serde_json::{Map, Value};
 
-use super::config::own;
+use super::{
+    config::own,
+    reshaped::{AnyObject, Reshaped},
+};
 use crate::{
     api::{ApiError, uiaa},
     homeserver::{
@@ -202,7 +205,7 @@ pub async fn deactivate(
 pub async fn request_openid_token(
     homeserver: &Rc<Homeserver>,
     session: Session,
-    request: request_openid_token::v3::Request,
+    Reshaped { request, .. }: Reshaped<request_openid_token::v3::Request, AnyObject>,
 ) -> Result<request_openid_token::v3::Response, ApiError> {
     own(&session, &request.user_id)?;
     let token = openid::issue(homeserver, &session).await?;
