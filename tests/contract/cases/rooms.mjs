@@ -125,7 +125,7 @@ export const rooms = {
 
   reportRoom: {
     works: (w) => ({ as: w.bob, path: { roomId: w.room }, body: { reason: "cold tea" } }),
-    refused: { status: 400, errcode: "M_BAD_JSON", request: (w) => ({ as: w.bob, path: { roomId: w.room }, body: {} }) },
+    refused: { status: 400, errcode: "M_MISSING_PARAM", request: (w) => ({ as: w.bob, path: { roomId: w.room }, body: {} }) },
   },
   reportEvent: {
     works: (w) => ({ as: w.ada, path: { roomId: w.room, eventId: w.said }, body: { reason: "cold tea" } }),
