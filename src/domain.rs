@@ -4,6 +4,7 @@ pub mod event_fields;
 pub mod event_filter;
 pub mod identity;
 pub mod outbox;
+pub mod presence;
 pub mod push_rules;
 pub mod rate_limit;
 pub mod room;

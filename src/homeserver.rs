@@ -22,6 +22,7 @@ pub mod identity;
 pub mod inspect;
 pub mod messages;
 pub mod mutual_rooms;
+pub mod notifications;
 pub mod notifier;
 pub mod openid;
 pub mod passwords;
@@ -29,6 +30,8 @@ pub mod peers;
 pub mod positions;
 pub mod profiles;
 pub mod push_rules;
+pub mod pushers;
+pub mod pushes;
 pub mod rate_limits;
 pub mod registration_tokens;
 pub mod relations;
@@ -65,12 +68,14 @@ use self::{
     auth_sessions::AuthSessions,
     client_txns::ClientTxns,
     delayed_events::DelayedEvents,
-    edus::{receipt::Receipts, typing::Typing},
+    edus::{presence::Presence, receipt::Receipts, typing::Typing},
     erasures::Erasures,
     event_times::EventTimes,
+    notifications::Trimming,
     notifier::Notifier,
     passwords::PasswordFailures,
     positions::Positions,
+    pushes::Pushes,
     rate_limits::RateLimits,
     registration_tokens::Guesses,
     room_facts::RoomFacts,
@@ -114,6 +119,8 @@ pub struct Options {
     pub turn: Option<TurnServer>,
     /// What carries the calls of many, as clients are told it (MSC4143).
     pub rtc_transports: Vec<serde_json::Map<String, serde_json::Value>>,
+    /// Whether users are told who else is there, and others of them.
+    pub presence: bool,
 }
 
 /// Terms that new users must agree to (client-server API, "Terms of service at registration").
@@ -164,6 +171,7 @@ impl Default for Options {
             limit_rates: false,
             turn: None,
             rtc_transports: Vec::new(),
+            presence: true,
         }
     }
 }
@@ -195,6 +203,9 @@ pub struct Homeserver {
     pub(crate) delayed_events: DelayedEvents,
     pub(crate) user_rows: UserRows,
     pub(crate) unread: Unread,
+    pub(crate) trimming: Trimming,
+    pub(crate) pushes: Pushes,
+    pub(crate) presence: Presence,
     pub(crate) receipts: Receipts,
     pub(crate) typing: Typing,
     pub(crate) lazy_members: LazyMembers,
@@ -252,6 +263,9 @@ impl Homeserver {
             delayed_events: DelayedEvents::default(),
             user_rows: UserRows::default(),
             unread: Unread::default(),
+            trimming: Trimming::default(),
+            pushes: Pushes::default(),
+            presence: Presence::default(),
             receipts: Receipts::default(),
             typing: Typing::default(),
             lazy_members: LazyMembers::default(),
@@ -279,6 +293,7 @@ impl Homeserver {
         administration::appoint_eldest(&server).await?;
         deactivation::resume(&server).await?;
         guests::resume(&server).await?;
+        server.pushes.start(&server).await?;
         Ok(server)
     }
 

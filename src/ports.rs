@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod entropy;
 pub mod offload;
+pub mod push_gateways;
 pub mod store;
 pub mod tasks;
 pub mod transport;
@@ -15,6 +16,7 @@ pub use self::{
     clock::Clock,
     entropy::Entropy,
     offload::Offload,
+    push_gateways::{PushGatewayError, PushGateways},
     store::{Batch, Durability, Op, Scan, Store, StoreError},
     tasks::Tasks,
     transport::{Lane, Transport, TransportError},
@@ -29,4 +31,6 @@ pub struct Environment {
     pub entropy: Rc<dyn Entropy>,
     pub tasks: Rc<dyn Tasks>,
     pub offload: Rc<dyn Offload>,
+    /// `None` where the web is out of reach, as in a tab: then no pushers are taken.
+    pub push_gateways: Option<Rc<dyn PushGateways>>,
 }

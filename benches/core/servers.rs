@@ -67,7 +67,8 @@ impl Servers {
             let key = identity.public_key();
             let end = Rc::new(End { wire, key, name: identity.server_name().to_owned() });
             let (clock, offload) = (Rc::new(SystemClock), Rc::new(Inline));
-            let environment = Environment { store, transport: end, clock, entropy, tasks, offload };
+            let environment =
+                Environment { store, transport: end, clock, entropy, tasks, offload, push_gateways: None };
             let started = Homeserver::start(environment, Rc::new(identity), Options::default()).await;
             (key, started.expect("the homeserver starts"))
         });

@@ -16,6 +16,7 @@ pub mod membership;
 pub mod message;
 mod own_endpoint;
 pub mod peeking;
+pub mod presence;
 pub mod profile;
 pub mod push;
 pub mod read_marker;
@@ -123,16 +124,21 @@ pub(super) fn routes() -> Vec<Route> {
         route(peeking::get_one_event).also("/_matrix/client/r0/events/{event_id}"),
         route(peeking::initial_sync).costing(10).also("/_matrix/client/r0/initialSync"),
         route(peeking::listen_to_new_events).also("/_matrix/client/r0/events").abandonable(),
+        route(presence::get_presence),
+        route(presence::set_presence),
         route(profile::delete_profile_field),
         route(profile::get_profile),
         route(profile::get_profile_field),
         route(profile::set_profile_field),
         route(push::delete_pushrule),
+        route(push::get_notifications),
+        route(push::get_pushers),
         route(push::get_pushrule),
         route(push::get_pushrule_actions),
         route(push::get_pushrule_enabled),
         route(push::get_pushrules_all),
         route(push::get_pushrules_global_scope),
+        route(push::set_pusher),
         route(push::set_pushrule),
         route(push::set_pushrule_actions),
         route(push::set_pushrule_enabled),

@@ -5,7 +5,7 @@ use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use thiserror::Error;
 
 use super::{
-    Homeserver,
+    Homeserver, pushers,
     sessions::{Session, TokenHash},
     tokens::{self, Issued},
 };
@@ -215,6 +215,8 @@ async fn put_forgotten(
         for (txn, _) in homeserver.database.scan_all::<ClientTxns, _>(key).await? {
             batch.delete::<ClientTxns>(&txn);
         }
+        // Their tasks find out by themselves.
+        pushers::remove_with_devices(homeserver, &key.0, std::slice::from_ref(&key.1), batch).await?;
     }
     Ok(Ended(ended))
 }

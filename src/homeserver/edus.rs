@@ -1,5 +1,6 @@
 //! What passes between servers without entering a room's history. Each type's own file says what our users do, and what
 //! is believed of what other servers tell us.
+pub mod presence;
 pub mod receipt;
 pub mod typing;
 
@@ -32,6 +33,7 @@ pub async fn apply(server: &Rc<Homeserver>, origin: &OwnedServerName, edu: &RawJ
             heads::compare_in_background(server, origin, content);
             Ok(())
         }
+        "m.presence" => presence::apply_incoming(server, origin, content).await,
         "m.receipt" => match serde_json::from_str(content.get()) {
             Ok(content) => receipt::apply_incoming(server, origin, content).await,
             Err(_) => Ok(()),

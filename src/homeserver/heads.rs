@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use self::absent::ABSENT_PER_EDU_MAX;
 use super::{
     Homeserver, addresses,
-    edus::receipt,
+    edus::{presence, receipt},
     events::StoredEvent,
     rooms::{Room, fetch, ingest},
 };
@@ -60,6 +60,7 @@ pub async fn meet(server: &Rc<Homeserver>, destination: &OwnedServerName) -> Res
         tell(server, destination, rooms, false, Vec::new());
     }
     receipt::repeat(server, destination, &shared).await?;
+    presence::repeat(server, destination, &shared);
     for room in shared {
         ingest::retry_staged(server, &room, destination).await?;
     }

@@ -96,6 +96,11 @@ impl Sender {
         }
     }
 
+    /// The homeserver it sends for, for what outlives a borrow of it.
+    pub fn server(&self) -> Weak<Homeserver> {
+        self.server.borrow().clone()
+    }
+
     /// How many rows of the outbox wait for `destination`.
     pub fn waiting(&self, destination: &ServerName) -> usize {
         self.destinations.borrow().get(destination).map_or(0, |entry| entry.waiting)

@@ -14,11 +14,12 @@ use ruma::{
         filter::{EventFormat, FilterDefinition},
         sync::sync_events::v3::{Response, State},
     },
+    presence::PresenceState,
     serde::Raw,
 };
 use thiserror::Error;
 
-use super::{Homeserver, administration, client_event::Style, devices, sessions::Session, user_rows};
+use super::{Homeserver, administration, client_event::Style, devices, edus::presence, sessions::Session, user_rows};
 use crate::{
     domain::{event_fields::EventFields, sync_token::StreamToken},
     ports::StoreError,
@@ -48,6 +49,8 @@ pub struct Asked {
     /// The state after the timeline instead of the state before it.
     pub state_after: bool,
     pub timeout_ms: u64,
+    /// How syncing has the user shown to others.
+    pub shown: PresenceState,
 }
 
 /// One look at everything between two positions for one device.
@@ -103,6 +106,7 @@ pub async fn sync(server: &Rc<Homeserver>, session: &Session, asked: Asked) -> R
         return Err(SyncError::UnknownSince);
     }
     let timeout_ms = asked.timeout_ms.min(SYNC_TIMEOUT_MAX_MS);
+    presence::synced(server, session, &asked.shown, timeout_ms).await?;
     let logouts = server.sessions.logouts();
     let mut patience = server.environment.clock.sleep_ms(timeout_ms);
     loop {
@@ -124,7 +128,7 @@ pub async fn sync(server: &Rc<Homeserver>, session: &Session, asked: Asked) -> R
         server.lazy_members.begin(session, look.confirmed, until);
         let response = respond(&look).await?;
         let at_once = since.is_none() || asked.full_state || timeout_ms == 0;
-        if at_once || !(response.rooms.is_empty() && response.account_data.is_empty()) {
+        if at_once || !(response.rooms.is_empty() && response.account_data.is_empty() && response.presence.is_empty()) {
             return Ok(response);
         }
         // Nothing up to here: what comes is after it.
@@ -153,6 +157,7 @@ async fn respond(look: &Look<'_>) -> Result<Response, StoreError> {
     if let Some(paths) = &look.filter.event_fields {
         leave_out_fields(&mut response, &EventFields::new(paths));
     }
+    response.presence.events = streams::presence::changed(look).await?;
     Ok(response)
 }
 

@@ -25,6 +25,7 @@ use serde::Deserialize;
 use super::{
     Homeserver, client_event,
     events::StoredEvent,
+    notifications,
     rooms::append::{Append, AppendError},
     user_rows,
 };
@@ -37,7 +38,7 @@ use crate::{
         push_rules::{self, Event, Listener, SenderPower},
     },
     ports::{Batch, StoreError},
-    storage::tables::{NotificationRow, Notifications},
+    storage::tables::{NotificationRow, Notifications, RoomMemberRow},
 };
 
 /// The most unread notifications kept of one room for one user; what comes after is not counted until some are read.
@@ -88,6 +89,13 @@ enum ChangeKind {
     Added { order: i64, entry: Entry },
     Removed { order: i64 },
     Read { through: i64, scope: Scope },
+}
+
+impl Change {
+    /// Whose notifications change.
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
 }
 
 impl ChangeKind {
@@ -147,6 +155,11 @@ pub async fn counts(
     Ok(counts)
 }
 
+/// Whether the user was notified of what is at `order` in the timeline and has not read it.
+pub async fn is_unread(server: &Homeserver, user: &UserId, room_id: &RoomId, order: i64) -> Result<bool, StoreError> {
+    Ok(load(server, user, room_id).await?.contains_key(&order))
+}
+
 /// Puts into `batch` that `user` has read the room through `through`. Adopt the change once it is committed.
 pub async fn read_through(
     server: &Homeserver,
@@ -179,6 +192,11 @@ pub async fn record(append: &mut Append<'_>, event: &Rc<StoredEvent>, order: i64
         read(append, target, order, Scope::Room).await?;
     }
     let joined = |membership: &MembershipState| *membership == MembershipState::Join;
+    if let Some(target) = pdu.target().filter(|target| target.server_name() == own && **target != pdu.sender)
+        && pdu.membership() == Some(MembershipState::Invite)
+    {
+        invited(append, target, pdu, order).await?;
+    }
     let listeners: Vec<(OwnedUserId, Option<String>)> = append
         .live
         .members
@@ -201,8 +219,19 @@ pub async fn record(append: &mut Append<'_>, event: &Rc<StoredEvent>, order: i64
         let listener = Listener { user: &user, displayname, members: members as u64, sender: sender.as_ref() };
         let actions = push_rules::actions(&digest.push_rules, &seen, &listener);
         if actions.iter().any(Action::should_notify) {
-            add(append, user, pdu, order, actions.iter().any(Action::is_highlight)).await?;
+            let actions = actions.to_vec();
+            add(append, user, pdu, order, &actions).await?;
         }
+    }
+    Ok(())
+}
+
+/// Notes that a local user was invited, if the user's rules say so. Nothing in the room is unread by it.
+async fn invited(append: &mut Append<'_>, target: &UserId, pdu: &Pdu, order: i64) -> Result<(), AppendError> {
+    let joined = |member: &&Rc<RoomMemberRow>| member.membership == MembershipState::Join;
+    let members = append.live.members.values().filter(joined).count() as u64;
+    if notifications::keep_invite(append.server, &mut append.batch, target, position_of(order), pdu, members).await? {
+        append.notified.push(target.to_owned());
     }
     Ok(())
 }
@@ -220,8 +249,9 @@ pub async fn forget(append: &mut Append<'_>, event: &StoredEvent) -> Result<(), 
         });
         if pending || load(append.server, &user, &room_id).await?.contains_key(&order) {
             append.batch.delete::<Notifications>(&(user.clone(), room_id.clone(), order));
-            append.unread.push(Change { user, kind: ChangeKind::Removed { order } });
+            append.unread.push(Change { user: user.clone(), kind: ChangeKind::Removed { order } });
         }
+        notifications::forget(&mut append.batch, &user, position_of(order));
     }
     Ok(())
 }
@@ -231,17 +261,26 @@ async fn add(
     user: OwnedUserId,
     pdu: &Pdu,
     order: i64,
-    highlight: bool,
+    actions: &[Action],
 ) -> Result<(), StoreError> {
     let room_id = append.room.id.clone();
+    let highlight = actions.iter().any(Action::is_highlight);
     if load(append.server, &user, &room_id).await?.len() >= UNREAD_PER_ROOM_MAX {
         return Ok(());
     }
     let thread = thread_in(append, pdu).await?;
     let row = NotificationRow { event_id: pdu.event_id.clone(), highlight, thread: thread.clone() };
     append.batch.put::<Notifications>(&(user.clone(), room_id, order), &row);
+    let now_ms = append.server.environment.clock.now_ms();
+    let kept = notifications::row_of(pdu, actions, now_ms, false);
+    notifications::keep(append.server, &mut append.batch, &user, position_of(order), &kept).await?;
     append.unread.push(Change { user, kind: ChangeKind::Added { order, entry: Entry { highlight, thread } } });
     Ok(())
+}
+
+/// Live events have the stream position that they came at for their place in the timeline.
+fn position_of(order: i64) -> u64 {
+    u64::try_from(order).unwrap_or_default()
 }
 
 /// As `read_through`, for what this very append made unread as well.

@@ -14,12 +14,16 @@ pub mod indexed_rooms;
 pub mod login_tokens;
 pub mod memberships;
 pub mod notifications;
+pub mod notified;
 pub mod openid_tokens;
 pub mod outbox;
 pub mod pending_redactions;
 pub mod positions;
+pub mod presence;
 pub mod published_rooms;
 pub mod purges;
+pub mod pusher_owners;
+pub mod pushers;
 pub mod receipts;
 pub mod received_txns;
 pub mod refresh_tokens;
@@ -55,12 +59,16 @@ pub use self::{
     login_tokens::{LoginTokenRow, LoginTokens},
     memberships::{MembershipRow, Memberships},
     notifications::{NotificationRow, Notifications},
+    notified::{Notified, NotifiedRow},
     openid_tokens::{OpenIdTokenRow, OpenIdTokens},
     outbox::{Outbox, OutboxRow},
     pending_redactions::PendingRedactions,
     positions::{Positions, PositionsRow},
+    presence::{Presence, PresenceRow},
     published_rooms::PublishedRooms,
     purges::{PurgeRow, Purges},
+    pusher_owners::PusherOwners,
+    pushers::{PusherRow, Pushers},
     receipts::{ReceiptRow, Receipts},
     received_txns::{ReceivedTxnRow, ReceivedTxns},
     refresh_tokens::{RefreshTokenRow, RefreshTokens},
@@ -89,7 +97,7 @@ mod tests {
     use crate::storage::{Key, KeyReader, Row, Table};
 
     /// The ids in use; a duplicate or a change of one is data loss.
-    const IDS: [(u8, &str); 39] = [
+    const IDS: [(u8, &str); 43] = [
         (Schema::ID, "schema"),
         (ServerIdentity::ID, "server_identity"),
         (Positions::ID, "positions"),
@@ -120,6 +128,10 @@ mod tests {
         (Related::ID, "related"),
         (Threads::ID, "threads"),
         (DelayedEvents::ID, "delayed_events"),
+        (Notified::ID, "notified"),
+        (Pushers::ID, "pushers"),
+        (PusherOwners::ID, "pusher_owners"),
+        (Presence::ID, "presence"),
         (RefreshTokens::ID, "refresh_tokens"),
         (OpenIdTokens::ID, "openid_tokens"),
         (Departures::ID, "departures"),

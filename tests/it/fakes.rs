@@ -2,7 +2,7 @@
 //! nobody to talk to.
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     future::poll_fn,
     rc::Rc,
     task::{Poll, Waker},
@@ -17,8 +17,8 @@ use futures::{
 use ruma::{OwnedServerName, ServerName};
 use warren::{
     ports::{
-        Batch, Clock, Entropy, Lane, Offload, Scan, Store, StoreError, Tasks, Transport, TransportError,
-        offload::Computation,
+        Batch, Clock, Entropy, Lane, Offload, PushGatewayError, PushGateways, Scan, Store, StoreError, Tasks,
+        Transport, TransportError, offload::Computation,
     },
     storage::memory::MemoryStore,
 };
@@ -290,5 +290,33 @@ impl Transport for NobodyThere {
 
     fn add_address_hints(&self, server: &ServerName, addresses: Vec<String>) {
         self.hints.borrow_mut().insert(server.to_owned(), addresses);
+    }
+}
+
+/// The web with its push gateways: remembers what was posted where and answers what it is told to.
+#[derive(Default)]
+pub struct FakeGateways {
+    pub posted: RefCell<Vec<(String, serde_json::Value)>>,
+    /// What becomes of the next posts, in order; after them all is well.
+    pub answers: RefCell<VecDeque<Result<(u16, serde_json::Value), PushGatewayError>>>,
+}
+
+impl FakeGateways {
+    /// The notifications posted since the last call.
+    pub fn take(&self) -> Vec<serde_json::Value> {
+        self.posted.take().into_iter().map(|(_, mut body)| body["notification"].take()).collect()
+    }
+}
+
+impl PushGateways for FakeGateways {
+    fn allows_local(&self) -> bool {
+        false
+    }
+
+    fn post(&self, url: &http::Uri, body: Bytes) -> LocalBoxFuture<'static, Result<(u16, Bytes), PushGatewayError>> {
+        self.posted.borrow_mut().push((url.to_string(), serde_json::from_slice(&body).unwrap()));
+        let next = self.answers.borrow_mut().pop_front();
+        let answer = next.unwrap_or_else(|| Ok((200, serde_json::json!({ "rejected": [] }))));
+        Box::pin(ready(answer.map(|(status, body)| (status, body.to_string().into()))))
     }
 }

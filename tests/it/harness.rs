@@ -10,11 +10,11 @@ use warren::{
     api::{self, Origin},
     domain::identity::{DEFAULT_SUFFIX, PublicKey},
     homeserver::{Homeserver, Options, identity},
-    ports::{Environment, StoreError, Tasks, Transport},
+    ports::{Environment, PushGateways, StoreError, Tasks, Transport},
     storage::memory::MemoryDisk,
 };
 
-use crate::fakes::{FakeClock, FaultyStore, Inline, NobodyThere, PoolTasks, SeededEntropy};
+use crate::fakes::{FakeClock, FakeGateways, FaultyStore, Inline, NobodyThere, PoolTasks, SeededEntropy};
 
 /// An answer: status, headers, and the body as JSON (`null` if it is empty).
 pub struct Answer {
@@ -67,11 +67,13 @@ pub struct TestUser {
 pub struct Surroundings {
     pub pool: Rc<RefCell<LocalPool>>,
     pub clock: Rc<FakeClock>,
+    /// `None` where gateways are out of reach, as in a tab.
+    pub gateways: Option<Rc<FakeGateways>>,
 }
 
 impl Surroundings {
     pub fn new() -> Self {
-        Self { pool: Rc::new(RefCell::new(LocalPool::new())), clock: FakeClock::new() }
+        Self { pool: Rc::new(RefCell::new(LocalPool::new())), clock: FakeClock::new(), gateways: Some(Rc::default()) }
     }
 }
 
@@ -81,6 +83,7 @@ pub struct TestServer {
     pub clock: Rc<FakeClock>,
     /// What carries its requests, unless it is part of a network.
     pub transport: Rc<NobodyThere>,
+    pub gateways: Rc<FakeGateways>,
     pub disk: MemoryDisk,
     pub store: Rc<FaultyStore>,
     pub tasks: Rc<PoolTasks>,
@@ -111,7 +114,7 @@ impl TestServer {
         seed: u64,
         options: Options,
     ) -> Self {
-        let Surroundings { pool, clock } = surroundings.clone();
+        let Surroundings { pool, clock, gateways } = surroundings.clone();
         let tasks = Rc::new(PoolTasks::new(pool.borrow().spawner()));
         let store = Rc::new(FaultyStore::new(disk.open()));
         let environment = Environment {
@@ -121,13 +124,23 @@ impl TestServer {
             entropy: Rc::new(SeededEntropy::new(seed)),
             tasks: tasks.clone(),
             offload: Rc::new(Inline),
+            push_gateways: gateways.clone().map(|gateways| gateways as Rc<dyn PushGateways>),
         };
         let homeserver = pool.borrow_mut().run_until(async {
             let identity =
                 identity::load_or_create(environment.store.clone(), &*environment.entropy, DEFAULT_SUFFIX).await;
             Homeserver::start(environment, Rc::new(identity.unwrap()), options).await.unwrap()
         });
-        Self { homeserver, clock, transport: Rc::default(), disk, store, tasks, pool }
+        Self {
+            homeserver,
+            clock,
+            transport: Rc::default(),
+            gateways: gateways.unwrap_or_default(),
+            disk,
+            store,
+            tasks,
+            pool,
+        }
     }
 
     pub fn server_name(&self) -> &ServerName {

@@ -120,7 +120,8 @@ impl World {
             let (name, key) = (identity.server_name().to_owned(), identity.public_key());
             let transport = Rc::new(SimTransport { network, name: name.clone(), key });
             let tasks = starting_tasks;
-            let environment = Environment { store, transport, clock, entropy, tasks, offload: Rc::new(Inline) };
+            let environment =
+                Environment { store, transport, clock, entropy, tasks, offload: Rc::new(Inline), push_gateways: None };
             let homeserver = Homeserver::start(environment, Rc::new(identity), Options::default()).await;
             (name, homeserver.expect("the homeserver starts"))
         };

@@ -213,6 +213,8 @@ impl Host {
             entropy,
             tasks: Rc::new(tasks.clone()),
             offload: Rc::new(InlineOffload),
+            // A page may post only where it is let, and sleeps when a push would be wanted.
+            push_gateways: None,
         };
         // They touch no person: only what asks without end.
         let options = Options { limit_rates: true, ..Options::default() };

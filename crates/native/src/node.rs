@@ -3,6 +3,7 @@ mod client_door;
 mod environment;
 mod metrics;
 mod peer_transport;
+mod push_gateways;
 pub mod settings;
 mod shared_secret;
 mod tcp_dialer;
@@ -22,13 +23,14 @@ use warren::{
         identity::{self, IdentityError},
     },
     p2p::network::{Network, NetworkOptions},
-    ports::{Environment, StoreError},
+    ports::{Environment, PushGateways, StoreError},
 };
 
 use self::{
     client_door::ClientDoor,
     environment::{BlockingPool, LocalTasks, SystemClock, SystemEntropy},
     metrics::Metrics,
+    push_gateways::WebGateways,
     settings::{NodeFlags, Settings, SettingsError},
     shared_secret::SharedSecret,
 };
@@ -127,7 +129,9 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
         tasks: tasks.clone(),
     });
     let transport = Rc::new(network.clone());
-    let environment = Environment { store, transport, clock, entropy, tasks, offload: Rc::new(BlockingPool) };
+    let push_gateways = Some(Rc::new(WebGateways::new(settings.local_push_gateways)) as Rc<dyn PushGateways>);
+    let offload = Rc::new(BlockingPool);
+    let environment = Environment { store, transport, clock, entropy, tasks, offload, push_gateways };
     let options = Options {
         registration: settings.registration,
         registration_tokens: settings.registration_tokens.clone(),
@@ -139,6 +143,7 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
         limit_rates: settings.limit_rates,
         turn: settings.turn.clone(),
         rtc_transports: settings.rtc_transports.clone(),
+        presence: settings.presence,
         ..Options::default()
     };
     let homeserver = Homeserver::start(environment, identity, options).await?;

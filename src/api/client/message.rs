@@ -20,6 +20,7 @@ use crate::{
         Homeserver,
         client_event::{Style, format_state, format_with_relations},
         delayed_events,
+        edus::presence,
         messages::{self, Scroll},
         rooms::send::{self, ClientTxn, Message},
         sessions::Session,
@@ -51,8 +52,10 @@ pub async fn send_message_event(
     }
     // Where the target goes is for the room version to say, and whether the user may is checked as for any redaction.
     let redacts = (kind == TimelineEventType::RoomRedaction).then(|| take_redacts(&mut content)).transpose()?;
-    let message = Message { sender: session.user_id, kind, state_key: None, content, redacts };
+    let sender = session.user_id;
+    let message = Message { sender: sender.clone(), kind, state_key: None, content, redacts };
     let event_id = send::send(homeserver, &request.room_id, message, Some(txn)).await?;
+    presence::active(homeserver, &sender).await?;
     Ok(SentOrDelayed::Sent(send_message_event::v3::Response::new(event_id)))
 }
 

@@ -1,19 +1,23 @@
-//! Push rules.
+//! Push rules, what they notified of, and where notifications are pushed to.
 use std::rc::Rc;
 
 use ruma::{
     api::client::push::{
-        PushRule, delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled, get_pushrules_all,
-        get_pushrules_global_scope, set_pushrule, set_pushrule_actions, set_pushrule_enabled,
+        PushRule, delete_pushrule, get_notifications, get_pushers, get_pushrule, get_pushrule_actions,
+        get_pushrule_enabled, get_pushrules_all, get_pushrules_global_scope,
+        set_pusher::{self, v3::PusherAction},
+        set_pushrule, set_pushrule_actions, set_pushrule_enabled,
     },
     push::RuleKind,
 };
 
+use super::reshaped::{Reshape, Reshaped};
 use crate::{
     api::ApiError,
     homeserver::{
-        Homeserver,
+        Homeserver, notifications,
         push_rules::{self, PushRuleError},
+        pushers,
         sessions::Session,
     },
 };
@@ -104,6 +108,53 @@ pub async fn set_pushrule_actions(
 ) -> Result<set_pushrule_actions::v3::Response, ApiError> {
     push_rules::set_actions(homeserver, &session.user_id, request.kind, &request.rule_id, request.actions).await?;
     Ok(set_pushrule_actions::v3::Response::new())
+}
+
+/// `GET /_matrix/client/v3/notifications` (client-server API, "Listing Notifications")
+pub async fn get_notifications(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: get_notifications::v3::Request,
+) -> Result<get_notifications::v3::Response, ApiError> {
+    let (from, only) = (request.from.as_deref(), request.only.as_deref());
+    let limit = request.limit.map(u64::from);
+    let (page, next_token) = notifications::page(homeserver, &session, from, limit, only).await?;
+    let mut response = get_notifications::v3::Response::new(page);
+    response.next_token = next_token;
+    Ok(response)
+}
+
+/// `GET /_matrix/client/v3/pushers` (client-server API, "Push Notifications")
+pub async fn get_pushers(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    _request: get_pushers::v3::Request,
+) -> Result<get_pushers::v3::Response, ApiError> {
+    Ok(get_pushers::v3::Response::new(pushers::all(homeserver, &session.user_id).await?))
+}
+
+/// `POST /_matrix/client/v3/pushers/set` (client-server API, "Push Notifications")
+pub async fn set_pusher(
+    homeserver: &Rc<Homeserver>,
+    session: Session,
+    request: Reshaped<set_pusher::v3::Request, KindSaid>,
+) -> Result<set_pusher::v3::Response, ApiError> {
+    match request.request.action {
+        PusherAction::Post(post) => pushers::set(homeserver, &session, post.pusher, post.append).await?,
+        PusherAction::Delete(ids) => pushers::delete(homeserver, &session.user_id, ids).await?,
+        _ => return Err(ApiError::invalid_param("`kind` is neither a kind of pusher nor null.")),
+    }
+    Ok(set_pusher::v3::Response::new())
+}
+
+/// ruma takes a body without `kind` for one whose `kind` is null, which removes the pusher.
+pub struct KindSaid;
+
+impl Reshape for KindSaid {
+    fn reshape(body: &[u8], _path_args: &[&str]) -> Result<Vec<u8>, serde_json::Error> {
+        let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body)?;
+        if fields.contains_key("kind") { Ok(body.to_vec()) } else { Err(serde::de::Error::missing_field("kind")) }
+    }
 }
 
 async fn rule(homeserver: &Homeserver, session: &Session, kind: RuleKind, rule_id: &str) -> Result<PushRule, ApiError> {

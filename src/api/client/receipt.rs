@@ -11,7 +11,10 @@ use crate::{
     api::ApiError,
     homeserver::{
         Homeserver,
-        edus::receipt::{self, Read},
+        edus::{
+            presence,
+            receipt::{self, Read},
+        },
         sessions::Session,
     },
 };
@@ -34,5 +37,6 @@ pub async fn create_receipt(
         other => return Err(ApiError::invalid_param(format!("There is no receipt of the type {other}."))),
     };
     receipt::read(homeserver, &room_id, &session.user_id, Read { kind, event_id, thread }).await?;
+    presence::active(homeserver, &session.user_id).await?;
     Ok(create_receipt::v3::Response::new())
 }

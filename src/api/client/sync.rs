@@ -3,13 +3,16 @@ use std::{borrow::Cow, collections::BTreeMap, rc::Rc};
 
 use bytes::BytesMut;
 use http::Method;
-use ruma::api::{
-    IncomingRequest, Metadata, OutgoingResponse, OutgoingResponseExt,
-    client::{
-        filter::EventFormat,
-        sync::sync_events::v3::{Filter, Request, Response},
+use ruma::{
+    api::{
+        IncomingRequest, Metadata, OutgoingResponse, OutgoingResponseExt,
+        client::{
+            filter::EventFormat,
+            sync::sync_events::v3::{Filter, Request, Response},
+        },
+        error::{DeserializationError, IntoHttpError},
     },
-    error::{DeserializationError, IntoHttpError},
+    presence::PresenceState,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue as RawJsonValue;
@@ -48,7 +51,11 @@ pub async fn sync_events(
     if !matches!(filter.event_format, EventFormat::Client | EventFormat::Federation) {
         return Err(ApiError::invalid_param("Events are given in the format \"client\" or \"federation\"."));
     }
+    if !matches!(request.set_presence, PresenceState::Online | PresenceState::Unavailable | PresenceState::Offline) {
+        return Err(ApiError::invalid_param("`set_presence` is none of online, unavailable and offline."));
+    }
     let asked = Asked {
+        shown: request.set_presence,
         since: request.since.as_deref().map(str::parse).transpose()?,
         filter,
         full_state: request.full_state,

@@ -11,7 +11,11 @@ use super::{
 };
 use crate::{
     api::ApiError,
-    homeserver::{Homeserver, edus::typing, sessions::Session},
+    homeserver::{
+        Homeserver,
+        edus::{presence, typing},
+        sessions::Session,
+    },
 };
 
 /// How long somebody types who does not say for how long.
@@ -40,5 +44,6 @@ pub async fn create_typing_event(
         Typing::Yes(info) => Some(u64::try_from(info.timeout.as_millis()).unwrap_or(u64::MAX)),
     };
     typing::set(homeserver, &request.room_id, &session.user_id, timeout_ms).await?;
+    presence::active(homeserver, &session.user_id).await?;
     Ok(create_typing_event::v3::Response::new())
 }

@@ -117,6 +117,7 @@ pub async fn read(server: &Rc<Homeserver>, room_id: &RoomId, user: &UserId, read
     commit(server, batch, position).await?;
     server.unread.adopt(room_id, change.into_iter().collect());
     server.notifier.notify();
+    server.pushes.wake(user);
     if read.kind == ReceiptType::Read {
         tell(server, &room, user, row, read.thread);
     }

@@ -14,7 +14,7 @@ use std::{
 
 use futures::lock::MutexGuard;
 use ruma::{
-    EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomVersionId,
+    EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId,
     events::{StateEventType, TimelineEventType, room::member::MembershipState},
     room_version_rules::RoomVersionRules,
 };
@@ -35,7 +35,7 @@ use crate::{
             resolve::{ResolveError, StateMap, resolve},
         },
     },
-    homeserver::{Homeserver, events::StoredEvent, guests, positions::Position, states::State, unread},
+    homeserver::{Homeserver, edus::presence, events::StoredEvent, guests, positions::Position, states::State, unread},
     ports::{Batch, Durability, StoreError},
     storage::tables::{
         EventHeader, Outbox, OutboxRow, RelationsIndex, RoomRow, Rooms as RoomsTable, StoredVerdict, Timeline,
@@ -100,6 +100,10 @@ pub struct Append<'a> {
     relations: FreshRelations,
     /// What becomes unread or read with the commit.
     pub(in crate::homeserver) unread: Vec<unread::Change>,
+    /// Whom the commit notifies of something that is no unread message.
+    pub(in crate::homeserver) notified: Vec<OwnedUserId>,
+    /// Who joins with the commit.
+    joining: Vec<OwnedUserId>,
 }
 
 impl<'a> Append<'a> {
@@ -155,6 +159,8 @@ impl<'a> Append<'a> {
             foretold: Foretold::default(),
             relations: FreshRelations::default(),
             unread: Vec::new(),
+            notified: Vec::new(),
+            joining: Vec::new(),
         }
     }
 
@@ -382,8 +388,14 @@ impl<'a> Append<'a> {
         if lets_in_others {
             guests::access_changed(self.server, &self.room);
         }
+        let mut concerned: BTreeSet<OwnedUserId> = std::mem::take(&mut self.notified).into_iter().collect();
+        concerned.extend(self.unread.iter().map(|change| change.user().to_owned()));
         self.server.unread.adopt(&self.room.id, std::mem::take(&mut self.unread));
+        if let Some(position) = self.positions.last().map(Position::value) {
+            presence::joined(self.server, &self.room, &self.joining, position);
+        }
         self.positions.clear();
+        concerned.iter().for_each(|user| self.server.pushes.wake(user));
         self.server.notifier.notify();
         for (destination, rows) in &self.queued {
             self.server.sender.queued(destination, *rows);

@@ -26,7 +26,7 @@ use crate::{
         room::admit::Verdict,
         room_version::{self, UnsupportedRoomVersion},
     },
-    homeserver::{Homeserver, peers::PeerError, user_rows},
+    homeserver::{Homeserver, notifications, peers::PeerError, user_rows},
     ports::{Batch, Lane, StoreError},
     storage::tables::{MembershipRow, Memberships, Users},
 };
@@ -255,9 +255,13 @@ pub async fn receive_invite(
     };
     let mut batch = Batch::strict();
     batch.put::<Memberships>(&key, &row);
+    let notified = notifications::keep_invite(server, &mut batch, &user, position.value(), &pdu, 0).await?;
     server.database.commit(batch).await?;
     drop(position);
     server.notifier.notify();
+    if notified {
+        server.pushes.wake(&user);
+    }
     Ok(signed.raw())
 }
 

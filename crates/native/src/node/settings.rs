@@ -109,6 +109,16 @@ pub struct NodeFlags {
     #[arg(long, value_name = "on|off")]
     pub rate_limits: Option<Switch>,
 
+    /// Tell users who else is there, and others of them [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub presence: Option<bool>,
+
+    /// Let pushes go by plain HTTP and to private addresses, such as to a gateway on this machine
+    ///
+    /// Any user of this homeserver can then have it post to whatever it can reach.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub local_push_gateways: Option<bool>,
+
     /// Relay to be reachable through, and to reach others through; may be given up to 4 times
     ///
     /// `warren serve` tells its own in /config.json.
@@ -158,6 +168,8 @@ pub struct Settings {
     pub registration_shared_secret: Option<String>,
     pub default_room_version: RoomVersionId,
     pub limit_rates: bool,
+    pub presence: bool,
+    pub local_push_gateways: bool,
     pub relays: Vec<String>,
     pub metrics_listen: Option<SocketAddr>,
     pub turn: Option<TurnServer>,
@@ -238,6 +250,8 @@ impl Settings {
             registration_shared_secret: flags.registration_shared_secret.or(file.registration_shared_secret),
             default_room_version: default_room_version.unwrap_or(DEFAULT_ROOM_VERSION),
             limit_rates: flags.rate_limits.or(file.rate_limits) != Some(Switch::Off),
+            presence: flags.presence.or(file.presence).unwrap_or(true),
+            local_push_gateways: flags.local_push_gateways.or(file.local_push_gateways).unwrap_or(false),
             relays,
             metrics_listen: flags.metrics_listen.or(file.metrics_listen),
             turn: turn_server(
@@ -372,7 +386,8 @@ mod tests {
         let file = format!(
             "server-name = \"a.example:8448\"\nclient-listen = \"0.0.0.0:81\"\ndata-dir = \"/d\"\n\
              open-registration = true\nregistration-shared-secret = \"long enough\"\ndefault-room-version = \"11\"\n\
-             rate-limits = \"off\"\nrelay = [\"{RELAY}\"]\nmetrics-listen = \"127.0.0.1:9000\"\n\
+             rate-limits = \"off\"\npresence = false\nlocal-push-gateways = true\n\
+             relay = [\"{RELAY}\"]\nmetrics-listen = \"127.0.0.1:9000\"\n\
              turn-uri = [\"turn:a.example\"]\nturn-shared-secret = \"s\"\nturn-ttl = 600\n\
              rtc-transport = [{{ type = \"livekit\", livekit_service_url = \"https://a.example\" }}]\n\
              terms-url = \"https://a.example/terms\"\n\
@@ -393,6 +408,7 @@ mod tests {
         assert_eq!(settings.registration_shared_secret.as_deref(), Some("long enough"));
         assert_eq!(settings.default_room_version, RoomVersionId::V11);
         assert!(!settings.limit_rates);
+        assert!(!settings.presence && settings.local_push_gateways);
         assert_eq!(settings.relays, [RELAY]);
         assert_eq!(settings.metrics_listen.unwrap().to_string(), "127.0.0.1:9000");
         let turn = settings.turn.unwrap();
@@ -427,6 +443,7 @@ mod tests {
         );
         assert!(!settings.guests);
         assert!(settings.limit_rates);
+        assert!(settings.presence && !settings.local_push_gateways);
         assert!(settings.data_dir.ends_with("warren/node"), "{:?}", settings.data_dir);
     }
 

@@ -68,6 +68,11 @@ impl Append<'_> {
             let membership = self.membership_row(&user_id, &event, &row, position).await?;
             self.batch.put::<Memberships>(&(user_id.clone(), self.room.id.clone()), &membership);
         }
+        if row.membership == MembershipState::Join
+            && self.live.members.get(&user_id).is_none_or(|before| before.membership != MembershipState::Join)
+        {
+            self.joining.push(user_id.clone());
+        }
         self.live.members.insert_mut(user_id, Rc::new(row));
         Ok(())
     }
