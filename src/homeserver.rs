@@ -15,6 +15,7 @@ pub mod edus;
 pub mod erasures;
 pub mod event_times;
 pub mod events;
+pub mod favourites;
 pub mod filters;
 pub mod guests;
 pub mod heads;
@@ -71,6 +72,7 @@ use self::{
     edus::{presence::Presence, receipt::Receipts, typing::Typing},
     erasures::Erasures,
     event_times::EventTimes,
+    favourites::Favourites,
     notifications::Trimming,
     notifier::Notifier,
     passwords::PasswordFailures,
@@ -192,6 +194,7 @@ pub struct Homeserver {
     pub(crate) positions: Positions,
     pub(crate) notifier: Notifier,
     pub(crate) event_times: EventTimes,
+    pub(crate) favourites: Favourites,
     pub(crate) rooms: Rooms,
     pub(crate) sender: Sender,
     pub(crate) sessions: Sessions,
@@ -252,6 +255,7 @@ impl Homeserver {
             positions,
             notifier,
             event_times: EventTimes::default(),
+            favourites: Favourites::default(),
             rooms,
             sender: Sender::default(),
             sessions: Sessions::default(),
@@ -284,6 +288,7 @@ impl Homeserver {
             foreign_spaces: spaces::foreign::Answers::default(),
             environment,
         });
+        server.favourites.start(&server);
         // Before anything is sent, as what waits to be sent needs addresses.
         addresses::recall(&server).await?;
         server.sender.start(&server).await?;
@@ -304,6 +309,7 @@ impl Homeserver {
     /// The shell says that a live connection to `server` now exists: flush its outbox, compare heads.
     pub fn peer_connected(self: &Rc<Self>, peer: OwnedServerName) {
         self.sender.peer_seen(&peer);
+        favourites::tell_soon(self);
         let server = self.clone();
         self.environment.tasks.spawn(Box::pin(async move {
             if let Err(error) = heads::meet(&server, &peer).await {

@@ -1,6 +1,8 @@
 //! Carries HTTP between homeservers over libp2p: what every shell shares, nothing of a browser in it.
 pub mod address_book;
 pub mod connections;
+pub mod exchanges;
+pub mod favourites;
 pub mod http;
 pub mod lanes;
 pub mod network;

@@ -105,6 +105,18 @@ impl Connections {
         link.into_iter().for_each(|link| link.heard_ms = u64::MAX);
     }
 
+    /// Gives up all connections to the peer by that path; returns them, those given up before included.
+    pub fn retire(&mut self, peer: &PeerId, path: Path) -> Vec<ConnectionId> {
+        let links = self.links.get_mut(peer).into_iter().flatten();
+        links
+            .filter(|link| link.path == path)
+            .map(|link| {
+                link.retired = true;
+                link.id
+            })
+            .collect()
+    }
+
     /// Returns whether that ended the last connection to the peer; false for one that was gone before.
     pub fn closed(&mut self, peer: PeerId, id: ConnectionId) -> bool {
         let Some(links) = self.links.get_mut(&peer) else { return false };

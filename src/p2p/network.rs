@@ -4,6 +4,7 @@
 mod behaviour;
 mod direct;
 mod event_loop;
+mod eviction;
 mod known_peers;
 mod reach;
 mod rejoin;
@@ -19,6 +20,7 @@ use std::{
     cell::{Cell, RefCell, RefMut},
     collections::BTreeMap,
     rc::Rc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures::{
@@ -26,24 +28,26 @@ use futures::{
     future::{LocalBoxFuture, Shared},
 };
 use libp2p::{Multiaddr, PeerId, Swarm, identity::Keypair, swarm, swarm::ConnectionId};
-use libp2p_webrtc_p2p::backend::RtcBackend;
+use libp2p_webrtc_p2p::{self as webrtc, backend::RtcBackend};
 use ruma::OwnedServerName;
 
-use self::{
-    behaviour::Behaviour,
-    known_peers::{Known, KnownPeers},
-    rejoin::Sought,
-    serving::Serving,
-};
 pub use self::{
     behaviour::{BaseTransport, DIRECT_PEERS_MAX, yamux_config},
     known_peers::{Cause, DirectAttempt, Unreached},
     serving::PeerHandler,
     status::{NetworkStatus, PeerState, PeerStatus, RelayState, RelayStatus},
 };
+use self::{
+    behaviour::{Behaviour, DirectOptions},
+    known_peers::{Known, KnownPeers},
+    rejoin::Sought,
+    serving::Serving,
+};
 use super::{
     address_book::{AddressBook, Provenance, RelayAddress},
-    connections::Connections,
+    connections::{Connections, Path},
+    exchanges::Exchanges,
+    favourites::Favourites,
     lanes::Lanes,
     streams::{HttpStream, OpenError},
 };
@@ -75,6 +79,8 @@ pub struct NetworkOptions {
     pub relays: Vec<String>,
     /// Makes peer connections, so that peers need no relay once they have been introduced by one.
     pub rtc: Option<Box<dyn RtcBackend>>,
+    /// Peers that may be connected by `rtc` at the same time, in either direction: [`DIRECT_PEERS_MAX`].
+    pub direct_peers_max: usize,
     /// Whether `rtc` knows servers to ask, which tells why no path was found.
     pub has_ice_servers: bool,
     pub clock: Rc<dyn Clock>,
@@ -108,6 +114,11 @@ struct Inner {
     /// Told when a connection to a peer that is being dialed exists, whoever made it.
     arrivals: RefCell<BTreeMap<PeerId, oneshot::Sender<()>>>,
     direct: RefCell<direct::Direct>,
+    /// Asked by the swarm too, hence the lock; one thread holds it, for a moment.
+    favourites: Arc<Mutex<Favourites>>,
+    exchanges: Exchanges,
+    /// Waits that end when there may be room for another direct peer.
+    room_awaited: RefCell<Vec<oneshot::Sender<()>>>,
     reservations: RefCell<Vec<RelayStatus>>,
     known: RefCell<KnownPeers>,
     /// Whether a STUN or TURN server can be asked for our address.
@@ -168,10 +179,15 @@ impl Network {
     /// `base` carries connections to relays and to peers with addresses of their own. `config` brings the executor.
     /// Nothing is dialed before `run`, and requests wait.
     pub fn new(options: NetworkOptions, base: BaseTransport, config: swarm::Config) -> Self {
-        let NetworkOptions { identity, relays, rtc, has_ice_servers, clock, entropy, tasks } = options;
+        let NetworkOptions { identity, relays, rtc, direct_peers_max, has_ice_servers, clock, entropy, tasks } =
+            options;
         let keypair = Keypair::ed25519_from_bytes(identity.seed()).expect("any 32 bytes are an ed25519 secret");
         let local = keypair.public().to_peer_id();
-        let swarm = behaviour::build(&keypair, identity.server_name(), base, rtc, config);
+        let favourites = Arc::new(Mutex::new(Favourites::new(direct_peers_max)));
+        let asked = favourites.clone();
+        let admission: webrtc::Admission = Box::new(move |peer, others| lock(&asked).admits(peer, others));
+        let direct = DirectOptions { rtc, peers_max: direct_peers_max, admission };
+        let swarm = behaviour::build(&keypair, identity.server_name(), base, direct, config);
         let (sender, receiver) = mpsc::unbounded();
         let direct = direct::Direct::new(swarm.behaviour().direct.is_enabled());
         let relays = parse_relays(&relays);
@@ -192,6 +208,9 @@ impl Network {
             arrivals: RefCell::default(),
             reaching_relays: RefCell::default(),
             direct: RefCell::new(direct),
+            favourites,
+            exchanges: Exchanges::default(),
+            room_awaited: RefCell::default(),
             reservations: RefCell::new(reservations),
             known: RefCell::default(),
             has_ice_servers,
@@ -207,7 +226,7 @@ impl Network {
     pub fn run(&self, handler: PeerHandler, observer: Observer) {
         let Some(Prepared { swarm, commands }) = self.0.prepared.take() else { return };
         self.0.observer.replace(Some(observer));
-        let serving = Serving::new(handler, self.0.clock.clone(), self.0.tasks.clone());
+        let serving = Serving::new(handler, self.0.exchanges.clone(), self.0.clock.clone(), self.0.tasks.clone());
         self.0.tasks.spawn(Box::pin(event_loop::run(swarm, commands, serving, self.0.clone())));
         for index in 0..self.0.relays.len() {
             self.0.tasks.spawn(Box::pin(reservation::keep(self.0.clone(), index)));
@@ -221,6 +240,7 @@ impl Network {
         self.0.prepared.take();
         self.0.observer.take();
         self.0.nudges.take();
+        self.0.room_awaited.take();
         self.0.reaching.take();
         self.0.arrivals.take();
         self.0.reaching_relays.take();
@@ -246,6 +266,10 @@ impl Network {
             let _ = waiting.send(());
         });
     }
+}
+
+fn lock(favourites: &Mutex<Favourites>) -> MutexGuard<'_, Favourites> {
+    favourites.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn parse_relays(relays: &[String]) -> Vec<RelayAddress> {
@@ -287,11 +311,15 @@ impl Inner {
     /// A connection ended, or is of no more use. Told again of the same one, it changes nothing.
     fn connection_gone(self: &Rc<Self>, peer: PeerId, connection: ConnectionId) {
         let was_last = self.connections.borrow_mut().closed(peer, connection);
+        if self.connections.borrow().count(&peer, Path::Direct) == 0 && self.favourites().gone(&peer) {
+            self.room_changed();
+        }
         if !was_last {
             direct::lost_one(self, peer);
             self.tell(NetworkEvent::Changed);
             return;
         }
+        self.favourites().left(&peer);
         let was_homeserver = self.homeservers.borrow_mut().remove(&peer).is_some();
         if was_homeserver {
             self.note(peer).round_trip_ms = None;
@@ -302,6 +330,31 @@ impl Inner {
             rejoin::lost(self, peer);
         }
         self.tell(NetworkEvent::Changed);
+    }
+
+    fn favourites(&self) -> MutexGuard<'_, Favourites> {
+        let mut favourites = lock(&self.favourites);
+        favourites.at(self.clock.now_ms());
+        favourites
+    }
+
+    /// There may be room for another direct peer: whoever waits for some looks again.
+    fn room_changed(&self) {
+        self.room_awaited.take().into_iter().for_each(|waiting| {
+            // That wait ended by itself.
+            let _ = waiting.send(());
+        });
+    }
+
+    /// Waits `duration_ms`, or until there may be room for another direct peer.
+    async fn room(&self, duration_ms: u64) {
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut waiting = self.room_awaited.borrow_mut();
+            waiting.retain(|waiting| !waiting.is_canceled());
+            waiting.push(sender);
+        }
+        futures::future::select(receiver, self.clock.sleep_ms(duration_ms)).await;
     }
 
     /// Waits `duration_ms`, or until the network is nudged.

@@ -29,6 +29,14 @@ pub enum TransportError {
     Malformed { server: OwnedServerName, reason: String },
 }
 
+/// A server that a good connection is wanted to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub server: OwnedServerName,
+    /// How much, as of [`Ties::weight`](crate::domain::ties::Ties::weight).
+    pub weight: u32,
+}
+
 pub trait Transport {
     /// Sends a signed request and resolves to the whole answer. Connects if need be. The URI is path and query only.
     fn request(
@@ -48,4 +56,8 @@ pub trait Transport {
 
     /// Remembers multiaddresses at which `server` may be reached (from an invite link, say).
     fn add_address_hints(&self, server: &ServerName, addresses: Vec<String>);
+
+    /// Replaces whom good connections are wanted to, most wanted first: where there cannot be one for everybody, these get
+    /// them. Others are wanted less than any of these.
+    fn set_wanted(&self, _wanted: Vec<Wanted>) {}
 }

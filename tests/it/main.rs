@@ -49,6 +49,7 @@ mod client_typing;
 mod client_uiaa;
 mod client_user_directory;
 mod client_warren;
+mod direct_budget;
 mod federation_absent;
 mod federation_ancestry;
 mod federation_auth;

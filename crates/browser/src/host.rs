@@ -33,7 +33,7 @@ use crate::{
 use warren::{
     api::{self, Origin},
     homeserver::{Homeserver, Options, identity},
-    p2p::network::{Network, NetworkOptions},
+    p2p::network::{DIRECT_PEERS_MAX, Network, NetworkOptions},
     ports::{Environment, Store},
     storage::{memory::MemoryStore, tables::SCHEMA_VERSION},
 };
@@ -190,6 +190,7 @@ impl Host {
         let (network, neighbours) = peer_transport::prepare(NetworkOptions {
             identity: identity.clone(),
             relays: config.relays,
+            direct_peers_max: DIRECT_PEERS_MAX,
             has_ice_servers: !config.ice_servers.is_empty(),
             rtc: rtc.map(|port| rtc_backend(port, config.ice_servers, config.hide_addresses)),
             clock: clock.clone(),

@@ -7,7 +7,7 @@ mod listeners;
 mod pace;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     task::{Context, Poll},
     time::Duration,
 };
@@ -65,6 +65,8 @@ pub struct Event {
     pub role: Role,
     /// Why there is no connection, if there is none.
     pub error: Option<String>,
+    /// The peer turned our offer down without a word, and did not offer itself: it has no room, perhaps.
+    pub refused: bool,
     pub tried: Tried,
 }
 
@@ -82,7 +84,11 @@ pub struct Behaviour {
     listeners: Listeners,
     actions: VecDeque<ToSwarm<Event, Open>>,
     peers_max: usize,
+    admission: Option<Admission>,
 }
+
+/// Whether a peer may be connected directly, given the others that are or are about to be.
+pub type Admission = Box<dyn Fn(&PeerId, &BTreeSet<PeerId>) -> bool + Send>;
 
 /// A peer with connections.
 #[derive(Default)]
@@ -110,6 +116,7 @@ pub fn new(local: PeerId, backend: impl RtcBackend + 'static) -> (Transport, Beh
         listeners: Listeners::default(),
         actions: VecDeque::new(),
         peers_max: usize::MAX,
+        admission: None,
     };
     (Transport::new(local, request_sender, notice_receiver), behaviour)
 }
@@ -139,15 +146,19 @@ impl Behaviour {
         self
     }
 
-    /// Whether one more peer would be one too many.
-    fn is_full(&self, peer: &PeerId) -> bool {
-        let counts = |other: &PeerId| other != peer;
-        let direct = self.peers.iter().filter(|(other, known)| known.direct > 0 && counts(other)).count();
-        let coming = self
-            .attempts
-            .keys()
-            .filter(|other| counts(other) && self.peers.get(other).is_none_or(|known| known.direct == 0));
-        direct + coming.count() >= self.peers_max
+    /// Asks `admission` about every peer that offers or is dialed; those it does not admit are refused. It is asked beside
+    /// the bound of [`Self::with_peers_max`].
+    pub fn with_admission(mut self, admission: Admission) -> Self {
+        self.admission = Some(admission);
+        self
+    }
+
+    /// Whether `peer` may be connected beside those that are or are about to be.
+    fn has_room(&self, peer: &PeerId) -> bool {
+        let direct = self.peers.iter().filter(|(_, known)| known.direct > 0).map(|(other, _)| other);
+        let mut others: BTreeSet<PeerId> = direct.chain(self.attempts.keys()).copied().collect();
+        others.remove(peer);
+        others.len() < self.peers_max && self.admission.as_ref().is_none_or(|admits| admits(peer, &others))
     }
 
     /// Peers that are being connected to, or are connecting to us.
@@ -166,7 +177,7 @@ impl Behaviour {
     fn dialed(&mut self, Destination { peer, circuit }: Destination, answer: Answer) {
         let known = self.circuits.iter().position(|(known, _)| *known == peer);
         let known = known.and_then(|at| self.circuits.remove(at)).map(|(_, circuit)| circuit);
-        let full = self.attempts.len() >= ATTEMPTS_MAX || self.is_full(&peer);
+        let full = self.attempts.len() >= ATTEMPTS_MAX || !self.has_room(&peer);
         let connected = self.peers.get(&peer).is_some_and(|peer| peer.direct > 0);
         match self.attempts.get_mut(&peer) {
             Some(attempt) if attempt.can_be_waited_for() && attempt.answers.len() < WAITING_MAX => {
@@ -281,7 +292,7 @@ impl Behaviour {
         if self.listeners.is_empty() {
             return Err("nobody listens");
         }
-        if self.is_full(&peer) {
+        if !self.has_room(&peer) {
             return Err("there are enough direct peers");
         }
         let larger = self.local > peer;

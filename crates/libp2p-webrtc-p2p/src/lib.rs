@@ -30,7 +30,7 @@ mod unaddressed;
 mod unframe;
 
 pub use self::{
-    behaviour::{ATTEMPTS_MAX, Behaviour, CIRCUITS_MAX, Event, FAREWELLS_MAX, WAITING_MAX, new},
+    behaviour::{ATTEMPTS_MAX, Admission, Behaviour, CIRCUITS_MAX, Event, FAREWELLS_MAX, WAITING_MAX, new},
     connection::{CHANNELS_MAX, Connection, ConnectionError, INBOUND_MAX},
     error::Error,
     negotiation::{EARLY_CHANNELS_MAX, NEGOTIATION_S},

@@ -22,7 +22,7 @@ use warren::{
         Homeserver, Options, StartError,
         identity::{self, IdentityError},
     },
-    p2p::network::{Network, NetworkOptions},
+    p2p::network::{DIRECT_PEERS_MAX, Network, NetworkOptions},
     ports::{Environment, PushGateways, StoreError},
 };
 
@@ -123,6 +123,7 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
         identity: identity.clone(),
         relays: settings.relays.clone(),
         rtc: None,
+        direct_peers_max: DIRECT_PEERS_MAX,
         has_ice_servers: false,
         clock: clock.clone(),
         entropy: entropy.clone(),

@@ -380,6 +380,9 @@ impl<'a> Append<'a> {
         for event in std::mem::take(&mut self.fresh).into_values() {
             self.server.rooms.events.remember(event);
         }
+        let newest_order = self.room.live().newest_order;
+        let happened = self.timeline_grew.iter().filter(|event| event.header.order > Some(newest_order));
+        self.server.favourites.heard(&self.room.id, happened.map(|event| event.pdu.sender.server_name()));
         let grown = self.timeline_grew.iter();
         let grown = grown.filter_map(|event| Some((event.header.order?, event.pdu.event_id.clone())));
         let guest_access = |live: &Live| live.state.get(&StateEventType::RoomGuestAccess, "").cloned();

@@ -45,14 +45,21 @@ pub enum Ended {
     Broken(String),
 }
 
-/// Serves `stream` until it ends. Bodies being received count in `budget`.
-pub async fn serve<S>(stream: S, handler: Handler, clock: Rc<dyn Clock>, budget: Budget) -> Ended
+/// Serves `stream` until it ends. Bodies being received count in `budget`. Before a request is handled `begin` is awaited;
+/// what that gives is dropped when the answer has been written.
+pub async fn serve<S, G>(
+    stream: S,
+    handler: Handler,
+    begin: impl AsyncFn() -> G,
+    clock: Rc<dyn Clock>,
+    budget: Budget,
+) -> Ended
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut exchange = Serving { stream, input: BytesMut::new(), clock, budget };
     loop {
-        match exchange.next(&handler).await {
+        match exchange.next(&handler, &begin).await {
             Ok(()) => {}
             Err(Stop::Ended(ended)) => return ended,
             Err(Stop::Refuse(refusal)) => return exchange.refuse(refusal).await,
@@ -87,7 +94,7 @@ struct Serving<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     /// One exchange.
-    async fn next(&mut self, handler: &Handler) -> Result<(), Stop> {
+    async fn next<G>(&mut self, handler: &Handler, begin: &impl AsyncFn() -> G) -> Result<(), Stop> {
         self.first_byte().await?;
         let clock = self.clock.clone();
         let Head { request, framing, keep_alive, expects_continue } = within(&*clock, HEAD_MS, self.head())
@@ -101,6 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             .await
             .map_err(|Elapsed| timed_out("the request body did not arrive in time"))??;
         let wants_body = request.method() != Method::HEAD;
+        let _under_way = begin().await;
         let response = handler(request.map(|()| body)).await;
         self.answer(response, keep_alive, wants_body).await?;
         if keep_alive {

@@ -53,7 +53,7 @@ fn raw_exchange_with(bytes: &[u8], budget: Budget) -> (String, Ended, u64) {
             near.read_to_end(&mut answer).await.unwrap();
             String::from_utf8(answer).unwrap()
         };
-        let (answer, ended) = join(peer, serve(far, echo(), clock.clone(), budget)).await;
+        let (answer, ended) = join(peer, serve(far, echo(), async || (), clock.clone(), budget)).await;
         (answer, ended, clock.now_ms())
     })
 }
@@ -85,7 +85,7 @@ fn a_kept_stream_carries_one_exchange_after_another() {
             }
             drop(client);
         };
-        let ((), ended) = join(client, serve(far, echo(), clock.clone(), budget())).await;
+        let ((), ended) = join(client, serve(far, echo(), async || (), clock.clone(), budget())).await;
         assert_eq!(ended, Ended::Closed);
     });
 }
@@ -208,7 +208,7 @@ fn peers_that_drip_bytes_or_never_stop_are_let_go() {
             let (mut near, far) = pipe(PIPE_BYTES);
             near.write_all(start.as_bytes()).await.unwrap();
             let dripping = drip(&mut near, &*clock, std::iter::repeat(b'x'), pause_ms);
-            let serving = serve(far, echo(), clock.clone(), budget()).boxed_local();
+            let serving = serve(far, echo(), async || (), clock.clone(), budget()).boxed_local();
             let ended = match futures::future::select(serving, dripping.boxed_local()).await {
                 futures::future::Either::Left((ended, _)) => ended,
                 futures::future::Either::Right(_) => panic!("serving outlived the peer"),
@@ -228,7 +228,7 @@ fn a_peer_that_does_not_read_its_answer_is_let_go() {
         let handler: Handler =
             Rc::new(|_| async { http::Response::new(Bytes::from(vec![b'x'; 10_000])) }.boxed_local());
         near.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-        let ended = serve(far, handler, clock.clone(), budget()).await;
+        let ended = serve(far, handler, async || (), clock.clone(), budget()).await;
         assert_eq!(ended, Ended::Broken("the peer stopped reading".to_owned()));
         assert_eq!(clock.now_ms(), STALL_MS);
         drop(near);
@@ -326,7 +326,7 @@ fn a_stream_the_peer_closed_while_idle_is_lost_before_anything_is_sent() {
         let (near, far) = pipe(PIPE_BYTES);
         let mut client = ClientStream::new(near).await.unwrap();
         let first = client.exchange(request("GET", "/", b""), LIMITS, &*clock);
-        let (first, ended) = join(first, serve(far, echo(), clock.clone(), budget())).await;
+        let (first, ended) = join(first, serve(far, echo(), async || (), clock.clone(), budget())).await;
         assert_eq!((first.unwrap().status(), ended), (StatusCode::OK, Ended::Idle));
         let second = client.exchange(request("GET", "/", b""), LIMITS, &*clock).await;
         assert!(matches!(second, Err(ExchangeError::Lost { answer_began: false, .. })), "{second:?}");

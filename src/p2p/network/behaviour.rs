@@ -27,7 +27,8 @@ pub type BaseTransport = Boxed<(PeerId, StreamMuxerBox)>;
 /// Our protocol family, as identify wants one.
 const PROTOCOL_VERSION: &str = "/warren/1";
 
-/// Peers with a direct connection, which costs a browser more than a circuit does. Whatever is beyond stays on circuits.
+/// Peers with a direct connection, which costs a browser more than a circuit does, unless the shell says otherwise. Whatever
+/// is beyond stays on circuits.
 pub const DIRECT_PEERS_MAX: usize = 24;
 
 /// From the dial to an authenticated connection, in seconds; likewise for one that comes in. Direct connections bring
@@ -63,13 +64,20 @@ pub(super) struct Behaviour {
     pub(super) streams: streams::Behaviour,
 }
 
+/// What direct connections are made with, and to whom.
+pub(super) struct DirectOptions {
+    pub rtc: Option<Box<dyn RtcBackend>>,
+    pub peers_max: usize,
+    pub admission: webrtc::Admission,
+}
+
 /// A swarm that dials through `base` and, for circuit addresses, through relays; and makes direct connections of relayed
-/// ones with `rtc`.
+/// ones.
 pub(super) fn build(
     keypair: &Keypair,
     server_name: &ServerName,
     base: BaseTransport,
-    rtc: Option<Box<dyn RtcBackend>>,
+    direct: DirectOptions,
     config: swarm::Config,
 ) -> Swarm<Behaviour> {
     let local = keypair.public().to_peer_id();
@@ -83,6 +91,7 @@ pub(super) fn build(
     // Circuits first: some transports take any address that begins with one of theirs.
     let transport = circuits.or_transport(base).map(|either, _| either.into_inner());
     let transport = TransportTimeout::new(transport, Duration::from_secs(HANDSHAKE_S));
+    let DirectOptions { rtc, peers_max, admission } = direct;
     let (direct_transport, direct) = rtc.map(|rtc| webrtc::new(local, rtc)).unzip();
     let direct_transport = direct_transport.map_or_else(OptionalTransport::none, OptionalTransport::some);
     // In front of circuits, which take any address with a circuit in it.
@@ -104,7 +113,7 @@ pub(super) fn build(
     let behaviour = Behaviour {
         limits: connection_limits::Behaviour::new(limits),
         relay,
-        direct: direct.map(|direct| direct.with_peers_max(DIRECT_PEERS_MAX)).into(),
+        direct: direct.map(|direct| direct.with_peers_max(peers_max).with_admission(admission)).into(),
         identify: webrtc::Unaddressed(identify::Behaviour::new(identify)),
         ping: ping::Behaviour::new(ping),
         streams: streams::Behaviour::default(),

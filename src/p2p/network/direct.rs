@@ -9,12 +9,13 @@ use futures::{
     future::{Either, select},
 };
 use libp2p::PeerId;
+use libp2p_webrtc_p2p::{self as webrtc, signaling::session::Role};
 
 use super::{
-    Command, Inner,
+    Command, Inner, eviction,
     known_peers::{Cause, Unreached},
 };
-use crate::p2p::connections::Path;
+use crate::p2p::{connections::Path, favourites::Choice};
 
 /// When to try, in milliseconds after the try before. After that the circuit is used until it ends; the next circuit
 /// begins again.
@@ -22,6 +23,9 @@ const TRIES_MS: [u64; 5] = [0, 2_000, 10_000, 60_000, 300_000];
 
 /// How much later the side tries that was dialed, in milliseconds, so that offers seldom cross.
 const DIALED_COMES_LATER_MS: u64 = 1_500;
+
+/// How often is looked whether there is room for a peer by now, in milliseconds: who was busy may be idle.
+const ROOM_LOOK_MS: u64 = 30_000;
 
 #[derive(Default)]
 pub(super) struct Direct {
@@ -62,21 +66,68 @@ pub(super) fn lost_one(inner: &Rc<Inner>, peer: PeerId) {
     }
 }
 
+/// Notes for the choice of direct peers what came of an attempt.
+pub(super) fn attempted(inner: &Inner, event: &webrtc::Event) {
+    match &event.error {
+        Some(_) if event.refused => inner.favourites().refused(event.peer),
+        // Those that the peer began say nothing of whether ours would end so.
+        Some(_) if event.role == Role::Offerer => inner.favourites().failed(event.peer),
+        _ => {}
+    }
+}
+
 async fn try_for(inner: &Rc<Inner>, peer: PeerId, dialed_by_us: bool) {
     let later = if dialed_by_us { 0 } else { DIALED_COMES_LATER_MS };
     for delay_ms in TRIES_MS {
         if delay_ms + later > 0 {
             inner.wait(delay_ms + later).await;
         }
-        if inner.stopped.get() || inner.connections.borrow().path(&peer) != Some(Path::Relay) {
-            return;
-        }
+        let Some(_place) = place_for(inner, peer).await else { return };
         match dial(inner, peer).await {
             Ok(()) => return,
             // The peer's own offer was faster.
             Err(_) if inner.connections.borrow().has_direct(&peer) => return,
             Err(reason) => tracing::info!(%peer, %reason, "no direct connection"),
         }
+    }
+}
+
+/// A place among the direct peers that is being made use of.
+struct Place<'a> {
+    inner: &'a Inner,
+    peer: PeerId,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.inner.favourites().tried(&self.peer);
+        self.inner.room_changed();
+    }
+}
+
+/// Waits for room for `peer`, and makes some if it is wanted enough. `None` when a direct connection is of no use any more.
+async fn place_for(inner: &Rc<Inner>, peer: PeerId) -> Option<Place<'_>> {
+    loop {
+        if inner.stopped.get() || inner.connections.borrow().path(&peer) != Some(Path::Relay) {
+            return None;
+        }
+        let choice = inner.favourites().choose(peer, |other| inner.exchanges.is_busy(other));
+        let until_ms = match choice {
+            Choice::Connect => return Some(Place { inner, peer }),
+            Choice::Replace(evicted) => {
+                let place = Place { inner, peer };
+                tracing::debug!(%peer, %evicted, "making room for a direct connection");
+                if eviction::evict(inner, evicted).await && inner.connections.borrow().path(&peer) == Some(Path::Relay)
+                {
+                    return Some(place);
+                }
+                None
+            }
+            Choice::NotNow { until_ms } => until_ms,
+        };
+        let now_ms = inner.clock.now_ms();
+        let wait_ms = until_ms.map_or(ROOM_LOOK_MS, |until_ms| until_ms.saturating_sub(now_ms).min(ROOM_LOOK_MS));
+        inner.room(wait_ms).await;
     }
 }
 

@@ -163,6 +163,7 @@ impl EventLoop {
             }
             SwarmEvent::Behaviour(BehaviourEvent::Direct(event)) => {
                 let (now_ms, asked_stun) = (self.inner.clock.now_ms(), self.inner.has_ice_servers);
+                direct::attempted(&self.inner, &event);
                 self.inner.note(event.peer).attempted(now_ms, event, asked_stun);
                 self.inner.tell(NetworkEvent::Changed);
             }
@@ -194,8 +195,10 @@ impl EventLoop {
             self.swarm.close_connection(connection);
         }
         silence::watch(&self.inner, peer, connection);
-        if path == Path::Relay {
-            direct::relayed(&self.inner, peer, endpoint.is_dialer());
+        match path {
+            Path::Relay => direct::relayed(&self.inner, peer, endpoint.is_dialer()),
+            Path::Direct => self.inner.favourites().made(peer),
+            Path::Browser | Path::Address => {}
         }
         if let ConnectedPoint::Dialer { address, .. } = endpoint {
             self.inner.learn(peer, address.clone(), Provenance::Seen);
@@ -265,6 +268,8 @@ impl EventLoop {
         match result {
             Ok(round_trip) => {
                 let now_ms = self.inner.clock.now_ms();
+                // So that the swarm, which has no clock, asks them about now.
+                drop(self.inner.favourites());
                 let round_trip_ms = u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX);
                 if self.inner.homeservers.borrow().contains_key(&peer)
                     && self.inner.note(peer).answered(now_ms, round_trip_ms)

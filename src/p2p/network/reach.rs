@@ -87,6 +87,17 @@ impl Inner {
         if reachable.is_empty() { Err(Unreached::new(Cause::RelayUnreachable, why_not)) } else { Ok(reachable) }
     }
 
+    /// Makes a circuit to `peer`, whatever other connections there are.
+    pub(super) async fn dial_circuit(self: &Rc<Self>, peer: PeerId) -> Result<(), Unreached> {
+        let mut addresses = self.book.borrow().addresses_to_dial(peer, &self.relays);
+        addresses.retain(|address| RelayAddress::of_circuit(address).is_some());
+        if addresses.is_empty() {
+            return Err(Unreached::new(Cause::NoAddress, "no circuit to it is known"));
+        }
+        let addresses = self.with_relays_connected(addresses).await?;
+        self.clone().dial(peer, addresses).await
+    }
+
     pub(super) async fn dial(self: Rc<Self>, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<(), Unreached> {
         let (answer, dialed) = oneshot::channel();
         self.command(Command::Dial { peer, addresses, answer });

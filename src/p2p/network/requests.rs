@@ -1,5 +1,5 @@
 //! The `Transport` port: a request goes out on a kept stream of its lane, or on a fresh one.
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 
 use bytes::Bytes;
 use futures::{channel::oneshot, future::LocalBoxFuture};
@@ -16,12 +16,12 @@ use crate::{
         peer_name,
         streams::OpenError,
     },
-    ports::{Lane, Transport, TransportError},
+    ports::{Lane, Transport, TransportError, Wanted},
 };
 
 /// How long a peer may take to think, and how long an exchange may take in all, in milliseconds. A transaction may
 /// make its receiver fetch what it lacks from others before it answers.
-const LIMITS: ExchangeLimits =
+pub(super) const LIMITS: ExchangeLimits =
     ExchangeLimits { stall_ms: 45_000, total_ms: 300_000, answer_body_bytes: MAX_ANSWER_BODY_BYTES };
 
 /// Connections on which opening a stream is tried for one request.
@@ -53,6 +53,19 @@ impl Transport for Network {
     fn known_addresses(&self, server: &ServerName) -> Vec<String> {
         let Some(peer) = peer_name::peer_of_server(server) else { return Vec::new() };
         self.0.book.borrow().addresses_to_dial(peer, &[]).iter().map(ToString::to_string).collect()
+    }
+
+    fn set_wanted(&self, wanted: Vec<Wanted>) {
+        let mut weights: BTreeMap<PeerId, u32> = BTreeMap::new();
+        for Wanted { server, weight } in wanted {
+            // One key has as many names as there are suffixes.
+            if let Some(peer) = peer_name::peer_of_server(&server) {
+                let known = weights.entry(peer).or_default();
+                *known = weight.max(*known);
+            }
+        }
+        self.0.favourites().want(weights);
+        self.0.room_changed();
     }
 
     fn add_address_hints(&self, server: &ServerName, addresses: Vec<String>) {
@@ -118,6 +131,7 @@ impl Inner {
         request: http::Request<Bytes>,
         may_reuse: bool,
     ) -> Result<http::Response<Bytes>, Failure> {
+        let _under_way = self.exchanges.begin(peer).await;
         let is_good = |connection| may_reuse && self.connections.borrow().is_in_use(&peer, connection);
         let mut kept = match turn.take_idle(is_good) {
             Some(kept) => kept,

@@ -8,6 +8,7 @@ use libp2p::PeerId;
 use crate::{
     domain::identity::PublicKey,
     p2p::{
+        exchanges::Exchanges,
         http::{self, Budget, MAX_REQUEST_BODY_BYTES},
         peer_name,
         streams::HttpStream,
@@ -33,6 +34,7 @@ pub(super) struct Serving {
     handler: PeerHandler,
     clock: Rc<dyn Clock>,
     tasks: Rc<dyn Tasks>,
+    exchanges: Exchanges,
     bodies: Budget,
     served: Rc<RefCell<BTreeMap<PeerId, Served>>>,
 }
@@ -44,8 +46,8 @@ struct Served {
 }
 
 impl Serving {
-    pub(super) fn new(handler: PeerHandler, clock: Rc<dyn Clock>, tasks: Rc<dyn Tasks>) -> Self {
-        Self { handler, clock, tasks, bodies: Budget::new(BODIES_BYTES), served: Rc::default() }
+    pub(super) fn new(handler: PeerHandler, exchanges: Exchanges, clock: Rc<dyn Clock>, tasks: Rc<dyn Tasks>) -> Self {
+        Self { handler, clock, tasks, exchanges, bodies: Budget::new(BODIES_BYTES), served: Rc::default() }
     }
 
     /// Serves `stream` until it ends; drops it, which resets it, where there are too many.
@@ -60,9 +62,10 @@ impl Serving {
         };
         let (handler, served) = (self.handler.clone(), self.served.clone());
         let handler: http::Handler = Rc::new(move |request| handler(key, request));
-        let serving = http::serve(stream, handler, self.clock.clone(), bodies);
+        let (exchanges, clock) = (self.exchanges.clone(), self.clock.clone());
         self.tasks.spawn(Box::pin(async move {
-            let ended = serving.await;
+            let begin = async || exchanges.begin(peer).await;
+            let ended = http::serve(stream, handler, begin, clock, bodies).await;
             tracing::trace!(%peer, ?ended, "a stream ended");
             leave(&mut served.borrow_mut(), peer);
         }));
@@ -100,7 +103,7 @@ mod tests {
     #[test]
     fn one_peer_and_all_peers_have_their_bounds() {
         let time = VirtualTime::new();
-        let serving = Serving::new(Rc::new(|_, _| unreachable!()), time.clone(), time);
+        let serving = Serving::new(Rc::new(|_, _| unreachable!()), Exchanges::default(), time.clone(), time);
         let greedy = PeerId::random();
         let admitted = (0..2 * STREAMS_PER_PEER_MAX).filter(|_| serving.admit(greedy).is_some()).count();
         assert_eq!(admitted, STREAMS_PER_PEER_MAX);

@@ -1,5 +1,6 @@
 //! Networks that meet through a real relay, in memory; time is real, and everything waited for is an event.
 mod direct;
+mod favourites;
 mod hasty;
 mod silence;
 
@@ -42,15 +43,22 @@ use crate::{
 /// A test that waits longer than this for anything has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+thread_local! {
+    /// As late as the last sleep of this test that ended.
+    static NOW_MS: Cell<u64> = const { Cell::new(0) };
+}
+
 struct RealTime;
 
 impl Clock for RealTime {
     fn now_ms(&self) -> u64 {
-        0
+        NOW_MS.get()
     }
 
     fn sleep_ms(&self, duration_ms: u64) -> LocalBoxFuture<'static, ()> {
-        futures_timer::Delay::new(Duration::from_millis(duration_ms)).boxed_local()
+        let until_ms = NOW_MS.get() + duration_ms;
+        let sleep = futures_timer::Delay::new(Duration::from_millis(duration_ms));
+        sleep.map(move |()| NOW_MS.set(NOW_MS.get().max(until_ms))).boxed_local()
     }
 }
 
@@ -168,14 +176,27 @@ impl Tab {
         rtc: Option<Box<dyn RtcBackend>>,
         delay: impl Fn(http::Response<Bytes>) -> LocalBoxFuture<'static, http::Response<Bytes>> + 'static,
     ) -> Self {
+        Self::start_bounded(spawner, seed, relays, rtc, (DIRECT_PEERS_MAX, Rc::new(RealTime)), delay)
+    }
+
+    /// With a bound on direct peers, and a clock.
+    fn start_bounded(
+        spawner: &Spawner,
+        seed: u8,
+        relays: &[&Relay],
+        rtc: Option<Box<dyn RtcBackend>>,
+        (direct_peers_max, clock): (usize, Rc<dyn Clock>),
+        delay: impl Fn(http::Response<Bytes>) -> LocalBoxFuture<'static, http::Response<Bytes>> + 'static,
+    ) -> Self {
         let identity = Rc::new(Identity::from_seed([seed; 32], DEFAULT_SUFFIX).unwrap());
         let name = identity.server_name().to_owned();
         let options = NetworkOptions {
             has_ice_servers: false,
+            direct_peers_max,
             identity,
             relays: relays.iter().map(|relay| relay.address.to_string()).collect(),
             rtc,
-            clock: Rc::new(RealTime),
+            clock,
             entropy: Rc::new(RealTime),
             tasks: Rc::new(spawner.clone()),
         };

@@ -113,12 +113,13 @@ impl Behaviour {
                 }
             }
             Err(error) => {
-                self.tell(peer, Role::Offerer, Some(error.to_string()), tried);
+                let refused = unanswered && error.is_refusal();
+                self.tell(Event { peer, role: Role::Offerer, error: Some(error.to_string()), refused, tried });
                 self.fail_with(peer, error);
             }
             Ok((connection, farewell)) => {
                 self.part(farewell);
-                self.tell(peer, Role::Offerer, None, tried);
+                self.tell(Event { peer, role: Role::Offerer, error: None, refused: false, tried });
                 let Some(attempt) = self.attempts.get_mut(&peer) else { return };
                 attempt.stage = Stage::Arriving(after(ARRIVAL_S));
                 let taken = attempt.answers.pop().is_some_and(|answer| answer.send(Ok((peer, connection))).is_ok());
@@ -133,12 +134,13 @@ impl Behaviour {
     fn answer_concluded(&mut self, peer: PeerId, Concluded { result, tried }: Concluded<Stream>) {
         match result {
             Err(error) => {
-                self.tell(peer, Role::Answerer, Some(error.to_string()), tried);
+                let error_text = Some(error.to_string());
+                self.tell(Event { peer, role: Role::Answerer, error: error_text, refused: false, tried });
                 self.fail_with(peer, error);
             }
             Ok((connection, farewell)) => {
                 self.part(farewell);
-                self.tell(peer, Role::Answerer, None, tried);
+                self.tell(Event { peer, role: Role::Answerer, error: None, refused: false, tried });
                 if let Some(attempt) = self.attempts.get_mut(&peer) {
                     attempt.stage = Stage::Arriving(after(ARRIVAL_S));
                 }
@@ -148,10 +150,13 @@ impl Behaviour {
     }
 
     fn late(&mut self, peer: PeerId, error: Error) {
-        if self.attempts.get(&peer).is_some_and(|attempt| matches!(attempt.stage, Stage::Arriving(_))) {
+        let stage = self.attempts.get(&peer).map(|attempt| &attempt.stage);
+        if matches!(stage, Some(Stage::Arriving(_))) {
             return self.fail(peer, || Error::Superseded);
         }
-        self.tell(peer, Role::Offerer, Some(error.to_string()), Tried::default());
+        let refused = matches!(stage, Some(Stage::Yielded(_)));
+        let (error_text, tried) = (Some(error.to_string()), Tried::default());
+        self.tell(Event { peer, role: Role::Offerer, error: error_text, refused, tried });
         self.fail_with(peer, error);
     }
 
@@ -168,8 +173,8 @@ impl Behaviour {
         }
     }
 
-    fn tell(&mut self, peer: PeerId, role: Role, error: Option<String>, tried: Tried) {
-        self.actions.push_back(ToSwarm::GenerateEvent(Event { peer, role, error, tried }));
+    fn tell(&mut self, event: Event) {
+        self.actions.push_back(ToSwarm::GenerateEvent(event));
     }
 }
 

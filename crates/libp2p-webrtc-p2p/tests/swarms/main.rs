@@ -165,6 +165,7 @@ async fn beyond_the_bound_peers_stay_on_circuits_until_one_leaves() {
     run_until(&mut relay, &mut [&mut two, &mut popular, &mut one], PATIENCE, settled).await;
     assert_eq!((popular.direct(), two.direct()), (1, 0));
     assert_eq!(two.relayed(), 1, "the circuit is there to be used");
+    assert!(two.seen.iter().any(|seen| matches!(seen, Seen::Attempt(event) if event.refused && event.error.is_some())));
     let busy = Error::Busy.to_string();
     assert!(popular.seen.iter().any(|seen| matches!(seen, Seen::DialFailed(error) if error.contains(&busy))));
     one.close_direct_to(popular.peer);

@@ -9,24 +9,24 @@ fn start(spawner: &Spawner, seed: u8, relays: &[&Relay], rtc: &MemoryNetwork) ->
 }
 
 impl Tab {
-    async fn reaches(&self, other: &Tab, path: Path) {
+    pub(super) async fn reaches(&self, other: &Tab, path: Path) {
         let is_it = |status: &NetworkStatus| {
             status.peers.iter().any(|peer| peer.server == other.name && peer.path() == Some(path))
         };
         self.until(is_it).await;
     }
 
-    async fn answers(&self, asker: &Tab, path: &str) {
+    pub(super) async fn answers(&self, asker: &Tab, path: &str) {
         let answer = asker.ask(&self.name, path).await.unwrap();
         assert!(self.is_answer(asker, path, &answer), "{answer}");
     }
 
-    fn direct_to(&self, other: &Tab) -> usize {
+    pub(super) fn direct_to(&self, other: &Tab) -> usize {
         self.network.0.connections.borrow().count(&other.network.status().peer_id, Path::Direct)
     }
 }
 
-async fn direct(one: &Tab, other: &Tab) {
+pub(super) async fn direct(one: &Tab, other: &Tab) {
     join(one.reaches(other, Path::Direct), other.reaches(one, Path::Direct)).await;
 }
 
