@@ -25,7 +25,8 @@ export async function clients() {
   let node;
   try {
     await step("warren for other clients", async (run) => {
-      await run("cargo", ["build", "--locked", "-p", "warren-native", "--bin", "warren"], { cwd: ROOT });
+      // Of the whole workspace, as its tests are built: nothing is compiled twice.
+      await run("cargo", ["build", "--locked", "--workspace", "--bin", "warren"], { cwd: ROOT });
       node = await startNode(data, { program: path.join(TARGET, "debug", "warren") });
     });
     for (const [name, command, story] of told) {

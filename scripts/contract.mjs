@@ -25,7 +25,8 @@ export async function contract(directory, { words, report } = {}) {
   let counted = { passed: 0, failures: [] };
   try {
     await step("Contract of the Client-Server API", async (run) => {
-      await run("cargo", ["build", "--locked", "-p", "warren-native", "--bin", "warren"], { cwd: ROOT });
+      // Of the whole workspace, as its tests are built: nothing is compiled twice.
+      await run("cargo", ["build", "--locked", "--workspace", "--bin", "warren"], { cwd: ROOT });
       const say = report ?? ((line) => run.write(`${line}\n`));
       counted = await runContract({ program: path.join(TARGET, "debug", "warren"), directory, words, report: say });
       const why = counted.failures.map(({ name, message }) => `${name}\n${message}\n`).join("\n");
