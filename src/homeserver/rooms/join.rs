@@ -26,7 +26,7 @@ use super::{
     restricted::{self, AUTHORISED_VIA, RestrictedError},
     send::SendError,
     succession,
-    through::{ask_patiently, authorised_by, candidates, complete},
+    through::{ask_patiently, authorised_by, candidates, complete, first_of},
 };
 use crate::{
     domain::{
@@ -187,19 +187,8 @@ async fn enter(
         return Ok(());
     }
     purge::finish(server, room_id).await?;
-    for via in candidates(server, room_id, user, via).await? {
-        match join_through(server, room_id, user, &via, &content).await {
-            Ok(()) => return Ok(()),
-            Err(error @ (JoinError::Store(_) | JoinError::Version(_))) => return Err(error),
-            Err(error) => {
-                tracing::info!(room = %room_id, %via, %error, "join through this server failed");
-                if error.is_verdict() || !last.is_verdict() {
-                    last = error;
-                }
-            }
-        }
-    }
-    Err(last)
+    let servers = candidates(server, room_id, user, via).await?;
+    first_of(room_id, servers, last, async |via| join_through(server, room_id, user, via, &content).await).await
 }
 
 /// Joins a room that a local user is in, if we may let the user in.

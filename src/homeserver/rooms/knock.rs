@@ -13,7 +13,7 @@ use super::{
     membership::{member_content, profile_content},
     send::{Message, send},
     stripped,
-    through::{ask_patiently, candidates, complete},
+    through::{ask_patiently, candidates, complete, first_of},
 };
 use crate::{
     domain::room_version,
@@ -49,20 +49,12 @@ pub async fn knock(
     // Servers in the room may answer the knock before we know that it was taken.
     let lock = server.joins.lock_of(room_id);
     let _knocking = lock.lock().await;
-    let mut last = JoinError::NoServer;
-    for via in candidates(server, room_id, user, via).await? {
-        match knock_through(server, room_id, user, &via, &content).await {
-            Ok(taken) => return note(server, room_id, user, via, taken).await,
-            Err(error @ (JoinError::Store(_) | JoinError::Version(_))) => return Err(error),
-            Err(error) => {
-                tracing::info!(room = %room_id, %via, %error, "knock through this server failed");
-                if error.is_verdict() || !last.is_verdict() {
-                    last = error;
-                }
-            }
-        }
-    }
-    Err(last)
+    let servers = candidates(server, room_id, user, via).await?;
+    first_of(room_id, servers, JoinError::NoServer, async |via| {
+        let taken = knock_through(server, room_id, user, via, &content).await?;
+        note(server, room_id, user, via.clone(), taken).await
+    })
+    .await
 }
 
 /// A knock that a server took, and what it told of the room.

@@ -125,6 +125,29 @@ pub(super) fn authorised_by(
     }
 }
 
+/// What the first of `servers` gives that `through` succeeds with. Where none does, errs with what the last one said, but
+/// rather with a verdict than with a failure to ask; `last` is what was said before any was asked.
+pub(super) async fn first_of<T>(
+    room_id: &RoomId,
+    servers: Vec<OwnedServerName>,
+    mut last: JoinError,
+    through: impl AsyncFn(&OwnedServerName) -> Result<T, JoinError>,
+) -> Result<T, JoinError> {
+    for via in servers {
+        match through(&via).await {
+            Ok(taken) => return Ok(taken),
+            Err(error @ (JoinError::Store(_) | JoinError::Version(_))) => return Err(error),
+            Err(error) => {
+                tracing::info!(room = %room_id, %via, %error, "this server did not let us through");
+                if error.is_verdict() || !last.is_verdict() {
+                    last = error;
+                }
+            }
+        }
+    }
+    Err(last)
+}
+
 /// Our own membership event in the place the template gives: it must be a template for this event, and only what places
 /// it in the room is taken from it.
 pub(super) fn complete(
