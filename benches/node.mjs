@@ -5,7 +5,7 @@ import path from "node:path";
 import { Client } from "./node/client.mjs";
 import { WARREN } from "../scripts/places.mjs";
 import { startNode } from "../tests/warren-node.mjs";
-import { figure, median } from "./summary.mjs";
+import { figure, median, timed } from "./summary.mjs";
 
 const SENDS = { full: 5_000, quick: 500 };
 const SYNCS = { full: 500, quick: 50 };
@@ -88,12 +88,6 @@ async function sendToSync(sender, syncer, send) {
   const told = Object.values(news.rooms.join)[0].timeline.events.map((event) => event.event_id);
   if (!told.includes(id)) throw new Error("the sync was answered without the message");
   return took;
-}
-
-async function timed(work) {
-  const started = performance.now();
-  await work();
-  return (performance.now() - started) * 1000;
 }
 
 function perSecond(us) {

@@ -1,4 +1,4 @@
-// Median, 95th percentile and ratio to a limit: what the benchmarks say of their samples.
+// How one sample is taken; median, 95th percentile and ratio to a limit: what the benchmarks say of their samples.
 
 /** The value that a share `p` of `samples` does not exceed (nearest rank); undefined when there are none. */
 export function quantile(samples, p) {
@@ -7,6 +7,13 @@ export function quantile(samples, p) {
 }
 
 export const median = (samples) => quantile(samples, 0.5);
+
+/** How long `work` takes, in µs. */
+export async function timed(work) {
+  const started = performance.now();
+  await work();
+  return (performance.now() - started) * 1000;
+}
 
 /**
  * One line of the result.

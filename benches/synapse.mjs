@@ -7,7 +7,7 @@ import { WARREN } from "../scripts/places.mjs";
 import { startNode } from "../tests/warren-node.mjs";
 import { Client } from "./node/client.mjs";
 import { startSynapse, synapseVersion } from "./node/synapse.mjs";
-import { median, quantile } from "./summary.mjs";
+import { median, quantile, timed } from "./summary.mjs";
 
 /** Rounds; in each both are measured, and the other goes first in the next. */
 const ROUNDS = { full: 5, quick: 2 };
@@ -165,12 +165,6 @@ class Server {
       since = news.next_batch;
     }
   }
-}
-
-async function timed(work) {
-  const started = performance.now();
-  await work();
-  return (performance.now() - started) * 1000;
 }
 
 function freePort() {

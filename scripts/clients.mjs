@@ -25,7 +25,6 @@ export async function clients() {
   let node;
   try {
     await step("warren for other clients", async (run) => {
-      // Of the whole workspace, as its tests are built: nothing is compiled twice.
       await run("cargo", ["build", "--locked", "--workspace", "--bin", "warren"], { cwd: ROOT });
       node = await startNode(data, { program: path.join(TARGET, "debug", "warren") });
     });

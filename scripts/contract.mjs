@@ -5,7 +5,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { ROOT, TARGET } from "./places.mjs";
 import { setUp } from "./setup.mjs";
-import { Explained, step, task } from "./step.mjs";
+import { countedStep, Explained, task } from "./step.mjs";
 
 /** What the answers are held against: the specification's `data` folder, as `--spec DIR` names it. */
 export function specificationOf(args) {
@@ -22,22 +22,11 @@ export function specificationOf(args) {
 export async function contract(directory, { words, report } = {}) {
   // Imported late: they need packages.
   const { runContract } = await import("../tests/contract/run.mjs");
-  let counted = { passed: 0, failures: [] };
-  try {
-    await step("Contract of the Client-Server API", async (run) => {
-      // Of the whole workspace, as its tests are built: nothing is compiled twice.
-      await run("cargo", ["build", "--locked", "--workspace", "--bin", "warren"], { cwd: ROOT });
-      const say = report ?? ((line) => run.write(`${line}\n`));
-      counted = await runContract({ program: path.join(TARGET, "debug", "warren"), directory, words, report: say });
-      const why = counted.failures.map(({ name, message }) => `${name}\n${message}\n`).join("\n");
-      if (why) throw new Error(`${why}\n${counted.failures.length} failed`);
-      return `${counted.passed} passed`;
-    });
-  } catch (error) {
-    if (!counted.failures.length) counted.failures.push({ name: "Contract of the Client-Server API" });
-    console.error(error.message);
-  }
-  return counted;
+  return countedStep("Contract of the Client-Server API", async (run) => {
+    await run("cargo", ["build", "--locked", "--workspace", "--bin", "warren"], { cwd: ROOT });
+    const say = report ?? ((line) => run.write(`${line}\n`));
+    return runContract({ program: path.join(TARGET, "debug", "warren"), directory, words, report: say });
+  });
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

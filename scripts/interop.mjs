@@ -6,7 +6,7 @@ import { installBrowsers } from "./browsers.mjs";
 import { ROOT } from "./places.mjs";
 import { npm, setUp } from "./setup.mjs";
 import { unlessDone } from "./stamp.mjs";
-import { Explained, step, task } from "./step.mjs";
+import { countedStep, Explained, step, task } from "./step.mjs";
 
 /** Dials of ours in a row that must all succeed, unless asked for more. */
 const DIALS = 10;
@@ -16,23 +16,13 @@ export async function interop({ bindgen }, { words, dials = DIALS, report } = {}
   // Imported late: they need packages.
   const { PACKAGE, builtProgram, wasmTestsBuild } = await import("../tests/wasm/run.mjs");
   const { runInterop } = await import("../tests/interop/run.mjs");
-  let counted = { passed: 0, failures: [] };
-  try {
+  return countedStep("Interoperation with js-libp2p", async (run) => {
     await installTheirs();
-    await step("Interoperation with js-libp2p", async (run) => {
-      for (const [command, args] of wasmTestsBuild(bindgen)) await run(command, args, { cwd: ROOT });
-      if (!builtProgram()) await run("cargo", ["build", "--locked", "-p", "warren-native", "--bin", "warren"], { cwd: ROOT });
-      const say = report ?? ((line) => run.write(`${line}\n`));
-      counted = await runInterop({ program: builtProgram(), wasm: PACKAGE, dials, words, report: say });
-      const why = counted.failures.map(({ name, message }) => `${name}\n${message}\n`).join("\n");
-      if (why) throw new Error(`${why}\n${counted.failures.length} failed`);
-      return `${counted.passed} passed`;
-    });
-  } catch (error) {
-    if (!counted.failures.length) counted.failures.push({ name: "Interoperation with js-libp2p" });
-    console.error(error.message);
-  }
-  return counted;
+    for (const [command, args] of wasmTestsBuild(bindgen)) await run(command, args, { cwd: ROOT });
+    if (!builtProgram()) await run("cargo", ["build", "--locked", "-p", "warren-native", "--bin", "warren"], { cwd: ROOT });
+    const say = report ?? ((line) => run.write(`${line}\n`));
+    return runInterop({ program: builtProgram(), wasm: PACKAGE, dials, words, report: say });
+  });
 }
 
 /** js-libp2p is a package of its own, so that nothing else installs it. */

@@ -1,7 +1,7 @@
 // Runs Rust's tests and counts them.
 import { findBrowser } from "./browsers.mjs";
 import { ROOT } from "./places.mjs";
-import { step } from "./step.mjs";
+import { countedStep, step } from "./step.mjs";
 
 /** How many runs of the simulated network make a test. */
 export const SIM_SEEDS = 50;
@@ -15,21 +15,11 @@ export function nativeTests() {
 export async function wasmTests({ bindgen }) {
   // Imported late: it needs packages.
   const { builtProgram, runWasmTests, wasmTestsBuild } = await import("../tests/wasm/run.mjs");
-  let counted = { passed: 0, failures: [] };
-  try {
-    await step("wasm tests in Chromium", async (run) => {
-      for (const [command, args] of wasmTestsBuild(bindgen)) await run(command, args, { cwd: ROOT });
-      const options = { browser: "chromium", executablePath: findBrowser("chromium"), program: builtProgram() };
-      counted = await runWasmTests({ ...options, report: (line) => run.write(`${line}\n`) });
-      const why = counted.failures.map(({ name, message }) => `${name}\n${message}\n`).join("\n");
-      if (why) throw new Error(`${why}\n${counted.failures.length} failed`);
-      return `${counted.passed} passed`;
-    });
-  } catch (error) {
-    if (!counted.failures.length) counted.failures.push({ name: "wasm tests in Chromium" });
-    console.error(error.message);
-  }
-  return counted;
+  return countedStep("wasm tests in Chromium", async (run) => {
+    for (const [command, args] of wasmTestsBuild(bindgen)) await run(command, args, { cwd: ROOT });
+    const options = { browser: "chromium", executablePath: findBrowser("chromium"), program: builtProgram() };
+    return runWasmTests({ ...options, report: (line) => run.write(`${line}\n`) });
+  });
 }
 
 async function cargoTests(title, args, env) {

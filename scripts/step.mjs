@@ -40,6 +40,26 @@ export async function step(title, work) {
   }
 }
 
+/**
+ * A step of tests that count themselves: resolves with `{ passed, failures }` whatever happens, and prints why some failed.
+ * @param {(run: ReturnType<typeof runner>) => Promise<{ passed: number, failures: { name: string, message: string }[] }>} work
+ */
+export async function countedStep(title, work) {
+  let counted = { passed: 0, failures: [] };
+  try {
+    await step(title, async (run) => {
+      counted = await work(run);
+      const why = counted.failures.map(({ name, message }) => `${name}\n${message}\n`).join("\n");
+      if (why) throw new Error(`${why}\n${counted.failures.length} failed`);
+      return `${counted.passed} passed`;
+    });
+  } catch (error) {
+    if (!counted.failures.length) counted.failures.push({ name: title });
+    console.error(error.message);
+  }
+  return counted;
+}
+
 class CommandFailed extends Error {}
 
 /** A function that runs a command with its output going to `log`, resolving with what it printed. */

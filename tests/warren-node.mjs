@@ -22,7 +22,6 @@ export async function startNode(directory, { program, flags = [] }) {
   return {
     startMs,
     url: line.replace("Warren is ready: ", ""),
-    /** Resident bytes; undefined where the system does not tell. */
     residentBytes: () => residentBytes(child.pid),
     end: async (signal) => {
       child.kill(signal);
@@ -31,7 +30,8 @@ export async function startNode(directory, { program, flags = [] }) {
   };
 }
 
-function residentBytes(pid) {
+/** Resident bytes of the process; undefined where the system does not tell. */
+export function residentBytes(pid) {
   try {
     return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) * 1024;
   } catch {

@@ -1,7 +1,8 @@
 // Synapse as PyPI has it, with SQLite and without rate limits: what `warren node` is measured beside.
 import { execFileSync, spawn } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import path from "node:path";
+import { residentBytes } from "../../tests/warren-node.mjs";
 
 const START_MAX_MS = 60_000;
 
@@ -27,7 +28,7 @@ export async function startSynapse(python, directory, port) {
   }
   return {
     url,
-    residentBytes: () => Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))[1]) * 1024,
+    residentBytes: () => residentBytes(child.pid),
     end: async () => {
       child.kill("SIGTERM");
       await ended;
