@@ -1,6 +1,6 @@
 // Holds a live `warren node` against the specification: each operation of the Client-Server API is called once so that it
 // works and once so that it is refused, and both answers must be as specified. Called by scripts/contract.mjs.
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { startNode } from "../warren-node.mjs";
@@ -9,10 +9,12 @@ import { accounts } from "./cases/accounts.mjs";
 import { events } from "./cases/events.mjs";
 import { notOffered } from "./cases/not-offered.mjs";
 import { rooms } from "./cases/rooms.mjs";
+import { uncountedDuties } from "./duties.mjs";
 import { LATER } from "./later.mjs";
 import { Specification } from "./specification.mjs";
 import { passwordLogin, World } from "./world.mjs";
 
+const DUTIES = new URL("../../docs/musts.md", import.meta.url);
 const CASES = { ...accounts, ...rooms, ...events, ...notOffered };
 
 /**
@@ -30,7 +32,7 @@ export async function runContract({ program, directory, words = [], report }) {
   const node = await startNode(data, { program, flags: ["--registration-shared-secret", SECRET, ...TURN] });
   try {
     const world = await new World(node.url, SECRET).prepare();
-    const counted = { passed: 0, failures: [] };
+    const counted = words.length ? { passed: 0, failures: [] } : countDuties(directory, report);
     for (const operation of specification.operations) {
       if (words.length && !words.some((word) => operation.id.includes(word))) continue;
       for (const [name, check] of checksOf(operation)) {
@@ -45,6 +47,15 @@ export async function runContract({ program, directory, words = [], report }) {
     await node.end("SIGKILL");
     rmSync(data, { recursive: true, force: true });
   }
+}
+
+/** Whether docs/musts.md has a row for every duty that the specification states. */
+function countDuties(directory, report) {
+  const name = "every duty is counted in docs/musts.md";
+  const uncounted = uncountedDuties(directory, readFileSync(DUTIES, "utf8"));
+  report(`${uncounted.length ? "✗" : "✓"} ${name}`);
+  const failures = uncounted.length ? [{ name: `contract: ${name}`, message: uncounted.join("\n") }] : [];
+  return { passed: failures.length ? 0 : 1, failures };
 }
 
 const SECRET = "known to the contract only";

@@ -51,6 +51,7 @@ fn capabilities_say_what_is_so() {
     assert_eq!(capabilities["m.3pid_changes"], json!({ "enabled": false }));
     assert_eq!(capabilities["m.get_login_token"], json!({ "enabled": true }));
     assert_eq!(capabilities["m.profile_fields"], json!({ "enabled": true }));
+    assert_eq!(capabilities.get("m.forget_forced_upon_leave"), None, "who leaves a room has not forgotten it");
     server.send(request("GET", path, None, "")).is_error(401, "M_MISSING_TOKEN");
 }
 

@@ -83,6 +83,22 @@ fn a_public_room_is_joined_by_its_id() {
 }
 
 #[test]
+fn an_invite_to_an_address_is_not_taken_on_trust() {
+    let burrow = Burrow::new("public_chat");
+    let signed = json!({
+        "sender": burrow.alice.id, "mxid": burrow.bob.id, "token": "t",
+        "signatures": { "identity.example": { "ed25519:0": "x" } },
+    });
+    burrow.post(&burrow.bob, "join", json!({ "third_party_signed": signed })).is_error(403, "M_FORBIDDEN");
+    let path = format!("/_matrix/client/v3/join/{}", escaped(&burrow.room));
+    let join = |body: Value| burrow.server.post(&path, &burrow.bob.token, body);
+    join(json!({ "third_party_signed": signed })).is_error(403, "M_FORBIDDEN");
+    join(json!({ "third_party_signed": "trust me" })).is_error(400, "M_BAD_JSON");
+    assert_eq!(burrow.shown_in(&burrow.bob), None);
+    join(json!({})).ok();
+}
+
+#[test]
 fn a_room_is_joined_by_its_id_or_by_a_name_it_has_here() {
     let server = TestServer::new();
     let [alice, bob, carol, dan] = ["alice", "bob", "carol", "dan"].map(|name| server.register(name));

@@ -64,6 +64,8 @@ fn rules_are_added_changed_and_removed() {
     assert_eq!(after.delete(&path("content/cake"), &alice.token).ok(), json!({}));
     after.delete(&path("content/cake"), &alice.token).is_error(404, "M_NOT_FOUND");
     after.get(&path("content/cake"), &alice.token).is_error(404, "M_NOT_FOUND");
+    put(&after, &alice, "content/cake", json!({ "pattern": "cake", "actions": [], "enabled": false })).ok();
+    assert_eq!(after.get(&path("content/cake"), &alice.token).ok()["enabled"], true, "a new rule is on");
 }
 
 #[test]
@@ -108,6 +110,39 @@ fn a_rule_that_is_there_moves_to_where_it_is_told() {
     }
     assert_eq!(ids(&server, &alice, "override")[..4], [".m.rule.master", "x", "y", ".m.rule.suppress_notices"]);
     assert_eq!(ids(&server, &alice, "underride")[..2], ["z", ".m.rule.call"]);
+}
+
+#[test]
+fn between_two_rules_the_one_before_decides() {
+    let server = TestServer::new();
+    let alice = server.register("alice");
+    let body = json!({ "pattern": "x", "actions": [] });
+    for rule in ["low", "middle", "high", "new?after=high&before=low"] {
+        put(&server, &alice, &format!("content/{rule}"), body.clone()).ok();
+    }
+    assert_eq!(ids(&server, &alice, "content"), ["high", "middle", "new", "low"]);
+}
+
+#[test]
+fn a_rule_applies_where_all_of_its_conditions_hold() {
+    let server = TestServer::new();
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| server.register(name));
+    let room = server.public_room(&alice);
+    server.join(&bob, &room);
+    server.join(&carol, &room);
+    let matches = |key: &str, pattern: &str| json!({ "kind": "event_match", "key": key, "pattern": pattern });
+    let conditions = [matches("content.body", "*soup*"), matches("sender", &alice.id), matches("room_id", &room)];
+    let actions = json!(["notify", { "set_tweak": "highlight" }]);
+    put(&server, &bob, "override/soup", json!({ "conditions": conditions, "actions": actions })).ok();
+    let highlights = || {
+        let answer = server.sync(&bob, None, "");
+        answer["rooms"]["join"][&room]["unread_notifications"]["highlight_count"].as_u64().unwrap()
+    };
+    server.say(&carol, &room, "soup from another");
+    server.say(&alice, &room, "bread");
+    assert_eq!(highlights(), 0);
+    server.say(&alice, &room, "soup is ready");
+    assert_eq!(highlights(), 1);
 }
 
 #[test]

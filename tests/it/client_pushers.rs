@@ -168,7 +168,8 @@ fn a_gateway_is_told_of_each_event_that_notifies() {
     let second = server.say(&alice, &room, "secret");
     let mut told = server.gateways.take();
     assert_eq!(told.len(), 1);
-    told[0].as_object_mut().unwrap().remove("devices");
+    let devices = told[0].as_object_mut().unwrap().remove("devices").unwrap();
+    assert_eq!(devices[0]["data"], json!({ "format": "event_id_only", "org.example.key": [1] }), "all but the URL");
     assert_eq!(told[0], json!({ "event_id": second, "room_id": room, "prio": "low", "counts": { "unread": 2 } }));
     let private = server.create_room(&alice, json!({ "preset": "private_chat" }));
     set(&server, &bob, &pusher("BOB")).ok();

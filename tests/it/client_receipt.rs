@@ -171,6 +171,21 @@ fn mentions_are_highlights() {
 }
 
 #[test]
+fn a_room_is_mentioned_by_who_has_the_level_it_asks_for() {
+    let (server, alice, bob, room) = alice_and_bob();
+    let dora = server.register("dora");
+    server.join(&dora, &room);
+    let call = || {
+        let content = json!({ "msgtype": "m.text", "body": "all of you", "m.mentions": { "room": true } });
+        server.send_event(&dora, &room, "m.room.message", content);
+        unread(&server, &bob, &room).1
+    };
+    assert_eq!(call(), 0, "fifty, if the room does not say");
+    server.set_state(&alice, &room, "m.room.power_levels", "", json!({ "notifications": { "room": 0 } }));
+    assert_eq!(call(), 1);
+}
+
+#[test]
 fn threads_are_counted_apart_if_asked() {
     let (server, alice, bob, room) = alice_and_bob();
     let root = server.say(&alice, &room, "root");

@@ -214,6 +214,7 @@ fn children_of_children_are_told_on_request() {
     assert_eq!(ids(&answer["chunk"]), [like, chain[3].clone(), chain[2].clone(), chain[1].clone()]);
     assert_eq!(answer["recursion_depth"], 3);
     assert_eq!(ids(&ask("")["chunk"]), [chain[1].clone()]);
+    assert_eq!(ask("").get("recursion_depth"), None, "nobody asked");
     assert_eq!(ids(&ask("?recurse=false")["chunk"]), [chain[1].clone()]);
     let only = ask("/m.annotation?recurse=true");
     assert!(ids(&only["chunk"]).is_empty(), "its way there is no annotation");

@@ -65,6 +65,12 @@ fn what_is_not_there_or_not_seen_is_not_reported() {
     ] {
         report(&server, &bob, &absent, reason.clone()).is_error(404, "M_NOT_FOUND");
     }
+    // To see an event is not enough.
+    let world = json!({ "history_visibility": "world_readable" });
+    server.set_state(&alice, &room, "m.room.history_visibility", "", world);
+    server.event(&bob, &room, &server.say(&alice, &room, "open"));
+    let open = format!("rooms/{}/report/{}", escaped(&room), escaped(&server.say(&alice, &room, "open")));
+    report(&server, &bob, &open, reason.clone()).is_error(404, "M_NOT_FOUND");
     server.join(&bob, &room);
     report(&server, &bob, "rooms/nowhere/report", reason.clone()).is_error(400, "M_INVALID_PARAM");
     report(&server, &bob, "users/nobody/report", reason.clone()).is_error(400, "M_INVALID_PARAM");

@@ -62,6 +62,7 @@ fn who_left_reads_the_state_as_it_was() {
     server.set_state(&alice, &room, "m.room.history_visibility", "", world);
     let dave = server.register("dave");
     assert_eq!(get(&server, &dave, &room, "state/m.room.name/").ok(), json!({ "name": "now" }), "open to the world");
+    get(&server, &dave, &room, "joined_members").is_error(403, "M_FORBIDDEN");
 }
 
 #[test]

@@ -80,6 +80,21 @@ fn a_limited_timeline_comes_with_the_state_that_changed_before_it() {
 }
 
 #[test]
+fn who_asks_for_no_events_gets_none_and_the_state() {
+    let (server, alice, bob, room) = alice_and_bob();
+    let none = filter(json!({ "room": { "timeline": { "limit": 0 } } }));
+    let first = server.sync(&bob, None, &none);
+    server.set_state(&alice, &room, "m.room.topic", "", json!({ "topic": "x" }));
+    for (answer, kind) in
+        [(&first, "m.room.create"), (&server.sync(&bob, Some(&next_batch(&first)), &none), "m.room.topic")]
+    {
+        let told = joined(answer, &room);
+        assert_eq!((list(&told["timeline"]["events"]).len(), &told["timeline"]["limited"]), (0, &json!(true)));
+        assert!(kinds(&told["state"]["events"]).contains(&(kind.to_owned(), String::new())), "{told}");
+    }
+}
+
+#[test]
 fn state_after_the_timeline_is_told_under_either_name() {
     let (server, alice, bob, room) = alice_and_bob();
     let since = next_batch(&server.sync(&bob, None, ""));
@@ -98,6 +113,38 @@ fn state_after_the_timeline_is_told_under_either_name() {
     server.say(&alice, &room, "again no state");
     let answer = server.sync(&bob, Some(&since), "&org.matrix.msc4222.use_state_after=true");
     assert!(joined(&answer, &room)["org.matrix.msc4222.state_after"].is_object(), "there, though nothing changed");
+}
+
+#[test]
+fn the_state_is_told_before_the_timeline_or_after_it_and_not_twice() {
+    let (server, alice, bob, room) = alice_and_bob();
+    let left = server.public_room(&alice);
+    server.join(&bob, &left);
+    let since = next_batch(&server.sync(&bob, None, ""));
+    for room in [&room, &left] {
+        let topic = server.set_state(&alice, room, "m.room.topic", "", json!({ "topic": "x" }));
+        server.redact(&alice, room, &topic);
+        (0..3).for_each(|n| drop(server.say(&alice, room, &n.to_string())));
+    }
+    server.leave(&bob, &left);
+    let short = filter(json!({ "room": { "timeline": { "limit": 1 } } }));
+    let fields = ["state", "state_after", "org.matrix.msc4222.state_after"];
+    for (query, told) in [
+        ("", "state"),
+        ("&use_state_after=false", "state"),
+        ("&use_state_after=true", "state_after"),
+        ("&org.matrix.msc4222.use_state_after=true", "org.matrix.msc4222.state_after"),
+    ] {
+        for since in [Some(since.as_str()), None] {
+            let answer = server.sync(&bob, since, &format!("{short}{query}"));
+            let left = answer["rooms"].get("leave").map(|rooms| &rooms[&left]);
+            for section in [Some(joined(&answer, &room)), left].into_iter().flatten() {
+                let there: Vec<_> = fields.into_iter().filter(|field| section.get(field).is_some()).collect();
+                assert_eq!(there, [told], "{query} {since:?}");
+            }
+            assert_eq!(left.is_some(), since.is_some());
+        }
+    }
 }
 
 #[test]
@@ -522,6 +569,40 @@ fn members_are_loaded_lazily() {
     server.leave(&crowd[0], &room);
     server.say(&alice, &room, "bye");
     assert_eq!(members(&server.sync(&alice, Some(&since), &query(false))), [crowd[0].id.clone()]);
+}
+
+#[test]
+fn lazily_loaded_members_include_oneself_and_whoever_changed_in_a_gap() {
+    let server = TestServer::new();
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| server.register(name));
+    let query = filter(json!({ "room": { "state": { "lazy_load_members": true }, "timeline": { "limit": 1 } } }));
+    let since = next_batch(&server.sync(&bob, None, &query));
+    let room = server.public_room(&alice);
+    server.join(&carol, &room);
+    server.join(&bob, &room);
+    server.say(&alice, &room, "welcome");
+    let members = |answer: &Value| -> Vec<String> {
+        let state = kinds(&joined(answer, &room)["state"]["events"]);
+        state.into_iter().filter(|(kind, _)| kind == "m.room.member").map(|(_, user)| user).collect()
+    };
+    let answer = server.sync(&bob, Some(&since), &query);
+    assert!(members(&answer).contains(&bob.id), "who joins gets to know oneself: {answer}");
+    let heroes = list(&joined(&answer, &room)["summary"]["m.heroes"]).to_vec();
+    assert!(heroes.contains(&json!(carol.id)) && !heroes.contains(&json!(bob.id)), "{heroes:?}");
+    assert!(members(&answer).contains(&carol.id), "a hero is known");
+    let since = next_batch(&answer);
+    // All of them are known to the client; what changed of them in the gap is told all the same.
+    let profile = format!("/_matrix/client/v3/profile/{}/displayname", carol.id);
+    server.put(&profile, &carol.token, json!({ "displayname": "Carola" })).ok();
+    server.settle();
+    (0..3).for_each(|n| drop(server.say(&alice, &room, &n.to_string())));
+    let answer = server.sync(&bob, Some(&since), &query);
+    assert_eq!(
+        (&joined(&answer, &room)["timeline"]["limited"], members(&answer)),
+        (&json!(true), vec![carol.id.clone()])
+    );
+    let whole = server.sync(&bob, Some(&next_batch(&answer)), &format!("{query}&full_state=true"));
+    assert!(members(&whole).contains(&bob.id), "the full state has oneself in it");
 }
 
 #[test]

@@ -68,6 +68,7 @@ mod federation_restricted;
 mod federation_scene;
 mod federation_space;
 mod federation_sync;
+mod musts;
 mod rate_limits;
 mod rooms_create;
 mod rooms_purge;

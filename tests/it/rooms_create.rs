@@ -106,6 +106,26 @@ fn what_is_asked_for_is_in_the_room_in_the_order_of_the_specification() {
 }
 
 #[test]
+fn ending_a_room_takes_more_power_than_running_it() {
+    let server = TestServer::new();
+    let alice = server.register("alice");
+    for (levels, least) in [
+        (json!({}), 50),
+        (json!({ "state_default": 200 }), 200),
+        (json!({ "events": { "m.room.name": 0 } }), 50),
+        (json!({ "state_default": 300, "events": {} }), 300),
+    ] {
+        let room = server.create_room(&alice, json!({ "room_version": "12", "power_level_content_override": levels }));
+        let levels = content(&server, &alice, &room, "m.room.power_levels").unwrap();
+        assert!(levels["events"]["m.room.tombstone"].as_i64() > Some(least), "{levels}");
+    }
+    let own = json!({ "events": { "m.room.tombstone": 60 } });
+    let room = server.create_room(&alice, json!({ "room_version": "12", "power_level_content_override": own }));
+    let levels = content(&server, &alice, &room, "m.room.power_levels").unwrap();
+    assert_eq!(levels["events"]["m.room.tombstone"], 60, "what the client says of just that");
+}
+
+#[test]
 fn an_alias_made_with_a_room_works_and_is_one_rooms_only() {
     let (_network, (a, alice), (b, bob)) = Network::pair();
     let body = json!({ "room_alias_name": "burrow", "preset": "public_chat" });

@@ -13,6 +13,9 @@ use thiserror::Error;
 
 use crate::domain::event::draft::Draft;
 
+/// The least power that ends a room whose creators have infinite power.
+const TOMBSTONE_LEVEL: i64 = 150;
+
 /// What a client asks of a new room. Bounds on its size are those of the request; each event keeps its own.
 #[derive(Clone, Debug)]
 pub struct CreateRequest {
@@ -152,8 +155,6 @@ fn power_levels(
     let infinite_creators = rules.authorization.explicitly_privilege_room_creators;
     let trusted = request.invite.iter().filter(|_| request.preset == RoomPreset::TrustedPrivateChat);
     let users = creators.iter().chain(trusted).filter(|_| !infinite_creators);
-    // The power to end a room stays above the power to run it where creators stand above both.
-    let tombstone = if infinite_creators { 150 } else { 100 };
     let invite = if request.preset == RoomPreset::PublicChat { 50 } else { 0 };
     let mut content = object([
         ("users", levels(users.map(|user| (user.as_str(), 100)))),
@@ -168,7 +169,7 @@ fn power_levels(
                 ("m.room.name", 50),
                 ("m.room.power_levels", 100),
                 ("m.room.server_acl", 100),
-                ("m.room.tombstone", tombstone),
+                ("m.room.tombstone", 100),
             ]),
         ),
         ("events_default", level(0)),
@@ -179,6 +180,9 @@ fn power_levels(
         ("invite", level(invite)),
     ]);
     content.extend(request.power_level_override.clone());
+    if infinite_creators {
+        raise_tombstone(&mut content, request);
+    }
 
     let users = content.get("users").and_then(|users| users.as_object());
     let listed = |user: &OwnedUserId| users.is_some_and(|users| users.contains_key(user.as_str()));
@@ -211,6 +215,21 @@ fn topic_content(topic: &str) -> CanonicalJsonObject {
 
 fn object<const N: usize>(fields: [(&str, CanonicalJsonValue); N]) -> CanonicalJsonObject {
     fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// Where creators stand above everybody, the power to end a room stays above the power to run it, unless the client says
+/// otherwise of just that.
+fn raise_tombstone(content: &mut CanonicalJsonObject, request: &CreateRequest) {
+    let asked_for = request.power_level_override.get("events").and_then(CanonicalJsonValue::as_object);
+    if asked_for.is_some_and(|events| events.contains_key("m.room.tombstone")) {
+        return;
+    }
+    let state_default = content.get("state_default").and_then(CanonicalJsonValue::as_integer);
+    let above = state_default.map_or(0, |level| i64::from(level).saturating_add(1));
+    let level = Int::new_saturating(above.max(TOMBSTONE_LEVEL));
+    if let Some(CanonicalJsonValue::Object(events)) = content.get_mut("events") {
+        events.insert("m.room.tombstone".to_owned(), CanonicalJsonValue::Integer(level));
+    }
 }
 
 fn level(level: i32) -> CanonicalJsonValue {
