@@ -7,8 +7,7 @@ import { step, task } from "./step.mjs";
 import { buildWasm } from "./wasm.mjs";
 
 export async function build() {
-  const tools = await setUp();
-  await buildWasm(tools);
+  await buildWasm(await setUp());
   // Webpack keeps one core busy, cargo the others.
   await together([buildPage(), buildNative()]);
 }

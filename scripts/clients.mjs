@@ -4,9 +4,10 @@ import { fileURLToPath } from "node:url";
 import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import { installPython } from "./python.mjs";
-import { ROOT, TARGET } from "./places.mjs";
+import { ROOT } from "./places.mjs";
 import { setUp } from "./setup.mjs";
 import { Explained, step, task } from "./step.mjs";
+import { testedWarren } from "./tested-warren.mjs";
 
 const STORIES = path.join(ROOT, "tests", "clients");
 const STORY_MAX_MS = 120_000;
@@ -25,8 +26,7 @@ export async function clients() {
   let node;
   try {
     await step("warren for other clients", async (run) => {
-      await run("cargo", ["build", "--locked", "--workspace", "--bin", "warren"], { cwd: ROOT });
-      node = await startNode(data, { program: path.join(TARGET, "debug", "warren") });
+      node = await startNode(data, { program: await testedWarren(run) });
     });
     for (const [name, command, story] of told) {
       try {

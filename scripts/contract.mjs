@@ -3,9 +3,9 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { ROOT, TARGET } from "./places.mjs";
 import { setUp } from "./setup.mjs";
 import { countedStep, Explained, task } from "./step.mjs";
+import { testedWarren } from "./tested-warren.mjs";
 
 /** What the answers are held against: the specification's `data` folder, as `--spec DIR` names it. */
 export function specificationOf(args) {
@@ -23,9 +23,9 @@ export async function contract(directory, { words, report } = {}) {
   // Imported late: they need packages.
   const { runContract } = await import("../tests/contract/run.mjs");
   return countedStep("Contract of the Client-Server API", async (run) => {
-    await run("cargo", ["build", "--locked", "--workspace", "--bin", "warren"], { cwd: ROOT });
+    const program = await testedWarren(run);
     const say = report ?? ((line) => run.write(`${line}\n`));
-    return runContract({ program: path.join(TARGET, "debug", "warren"), directory, words, report: say });
+    return runContract({ program, directory, words, report: say });
   });
 }
 

@@ -4,19 +4,24 @@ import { rmSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { installBrowsers } from "./browsers.mjs";
-import { build } from "./build.mjs";
-import { SITE, TARGET, WARREN } from "./places.mjs";
-import { Explained, task } from "./step.mjs";
+import { buildPage } from "./page.mjs";
+import { SITE, TARGET } from "./places.mjs";
+import { setUp } from "./setup.mjs";
+import { Explained, step, task } from "./step.mjs";
+import { testedWarren } from "./tested-warren.mjs";
+import { buildWasm } from "./wasm.mjs";
 
 /** Builds, and tells the stories whose names contain all `words`. */
 export async function e2e({ words = [], browser, keep } = {}) {
-  await build();
+  await buildWasm(await setUp());
+  await buildPage();
   await installBrowsers();
   const evidence = path.join(TARGET, "e2e-evidence");
   rmSync(evidence, { recursive: true, force: true });
   // Imported late: it needs packages.
   const { runStories } = await import("../tests/e2e/run.mjs");
-  return runStories({ program: WARREN, site: SITE, evidence, words, browser, keep });
+  const program = await step("warren for the stories", testedWarren);
+  return runStories({ program, site: SITE, evidence, words, browser, keep });
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -7,6 +7,7 @@ import { ROOT } from "./places.mjs";
 import { npm, setUp } from "./setup.mjs";
 import { unlessDone } from "./stamp.mjs";
 import { countedStep, Explained, step, task } from "./step.mjs";
+import { testedWarren } from "./tested-warren.mjs";
 
 /** Dials of ours in a row that must all succeed, unless asked for more. */
 const DIALS = 10;
@@ -14,14 +15,14 @@ const DIALS = 10;
 /** Builds the peers and has them meet; resolves with `{ passed, failures }`. */
 export async function interop({ bindgen }, { words, dials = DIALS, report } = {}) {
   // Imported late: they need packages.
-  const { PACKAGE, builtProgram, wasmTestsBuild } = await import("../tests/wasm/run.mjs");
+  const { PACKAGE, wasmTestsBuild } = await import("../tests/wasm/run.mjs");
   const { runInterop } = await import("../tests/interop/run.mjs");
   return countedStep("Interoperation with js-libp2p", async (run) => {
     await installTheirs();
     for (const [command, args] of wasmTestsBuild(bindgen)) await run(command, args, { cwd: ROOT });
-    if (!builtProgram()) await run("cargo", ["build", "--locked", "-p", "warren-native", "--bin", "warren"], { cwd: ROOT });
+    const program = await testedWarren(run);
     const say = report ?? ((line) => run.write(`${line}\n`));
-    return runInterop({ program: builtProgram(), wasm: PACKAGE, dials, words, report: say });
+    return runInterop({ program, wasm: PACKAGE, dials, words, report: say });
   });
 }
 

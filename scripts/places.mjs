@@ -14,7 +14,7 @@ export const WASM = path.join(TARGET, "warren-wasm");
 /** Likewise for the peers that the benchmarks measure. */
 export const MEASURED_WASM = path.join(TARGET, "measured-wasm");
 export const WASM_TARGET = "wasm32-unknown-unknown";
-const EXE = process.platform === "win32" ? ".exe" : "";
+export const EXE = process.platform === "win32" ? ".exe" : "";
 export const WARREN = path.join(TARGET, "native", `warren${EXE}`);
 
 // A shell opened before rustup was installed does not have its folder on the PATH.

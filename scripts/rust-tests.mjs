@@ -2,6 +2,7 @@
 import { findBrowser } from "./browsers.mjs";
 import { ROOT } from "./places.mjs";
 import { countedStep, step } from "./step.mjs";
+import { testedWarren } from "./tested-warren.mjs";
 
 /** How many runs of the simulated network make a test. */
 export const SIM_SEEDS = 50;
@@ -14,10 +15,10 @@ export function nativeTests() {
 /** What only a browser can show: the tests of the browser's shell, in Chromium. */
 export async function wasmTests({ bindgen }) {
   // Imported late: it needs packages.
-  const { builtProgram, runWasmTests, wasmTestsBuild } = await import("../tests/wasm/run.mjs");
+  const { runWasmTests, wasmTestsBuild } = await import("../tests/wasm/run.mjs");
   return countedStep("wasm tests in Chromium", async (run) => {
     for (const [command, args] of wasmTestsBuild(bindgen)) await run(command, args, { cwd: ROOT });
-    const options = { browser: "chromium", executablePath: findBrowser("chromium"), program: builtProgram() };
+    const options = { browser: "chromium", executablePath: findBrowser("chromium"), program: await testedWarren(run) };
     return runWasmTests({ ...options, report: (line) => run.write(`${line}\n`) });
   });
 }

@@ -2,7 +2,7 @@
 //
 // `node tests/wasm/run.mjs [word ...]` runs those whose names contain all words, in Chromium; `--browser=firefox` in
 // Firefox. Needs wasm-bindgen in the version of Cargo.lock (WARREN_WASM_BINDGEN), a browser (WARREN_CHROMIUM,
-// WARREN_FIREFOX) and, for what two homeservers do, the built program (WARREN_PROGRAM).
+// WARREN_FIREFOX) and, for what two homeservers do, the program (WARREN_PROGRAM, or as the tests build it).
 /* global window */
 import { spawnSync } from "node:child_process";
 import { createReadStream, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -10,12 +10,12 @@ import http from "node:http";
 import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { ROOT, TARGET } from "../../scripts/places.mjs";
+import { TESTED_WARREN } from "../../scripts/tested-warren.mjs";
 import { Relay } from "../e2e/relay.mjs";
 import { hostTests } from "./hosts.mjs";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
-const ROOT = path.resolve(HERE, "../..");
-const TARGET = path.resolve(ROOT, process.env.CARGO_TARGET_DIR ?? "target");
 /** Where wasm-bindgen leaves the module. */
 export const PACKAGE = path.join(TARGET, "wasm-tests");
 
@@ -28,11 +28,6 @@ const INTERRUPTIONS = 15;
 const FULL_DISK = "storage::a_full_disk_refuses_the_whole_batch";
 const IN_WINDOW = "webrtc_window::";
 const PANIC_ON_PURPOSE = "panics::a_panic_is_told_before_the_trap";
-
-/** The program as it was built last, for whatever reason; undefined if it was not. */
-export function builtProgram() {
-  return ["native", "release", "debug"].map((profile) => path.join(TARGET, profile, "warren")).find(existsSync);
-}
 
 /** The commands that build the tests' wasm; `bindgen` is wasm-bindgen. Run in the root of the project. */
 export function wasmTestsBuild(bindgen = process.env.WARREN_WASM_BINDGEN ?? "wasm-bindgen") {
@@ -183,7 +178,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const usual = browser === "firefox" ? "firefox-esr" : "chromium";
   const named = process.env[browser === "firefox" ? "WARREN_FIREFOX" : "WARREN_CHROMIUM"];
   const executablePath = named ?? spawnSync("sh", ["-c", `command -v ${usual}`], { encoding: "utf8" }).stdout.trim();
-  const program = process.env.WARREN_PROGRAM ?? builtProgram();
+  const program = process.env.WARREN_PROGRAM ?? (existsSync(TESTED_WARREN) ? TESTED_WARREN : undefined);
   if (!args.includes("--no-build")) build();
   const words = args.filter((arg) => !arg.startsWith("--"));
   const { passed, failures } = await runWasmTests({ browser, executablePath, program, words });
