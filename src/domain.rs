@@ -9,6 +9,7 @@ pub mod push_rules;
 pub mod rate_limit;
 pub mod room;
 pub mod room_version;
+pub mod server_keys;
 pub mod sync_token;
 pub mod ties;
 pub mod typing;

@@ -21,6 +21,7 @@ pub mod guests;
 pub mod heads;
 pub mod identity;
 pub mod inspect;
+pub mod key_ring;
 pub mod messages;
 pub mod mutual_rooms;
 pub mod notifications;
@@ -73,6 +74,7 @@ use self::{
     erasures::Erasures,
     event_times::EventTimes,
     favourites::Favourites,
+    key_ring::{FormerKey, KeyRing},
     notifications::Trimming,
     notifier::Notifier,
     passwords::PasswordFailures,
@@ -123,6 +125,10 @@ pub struct Options {
     pub rtc_transports: Vec<serde_json::Map<String, serde_json::Value>>,
     /// Whether users are told who else is there, and others of them.
     pub presence: bool,
+    /// Servers that are believed about the keys of servers that cannot be asked themselves, first to last.
+    pub notaries: Vec<OwnedServerName>,
+    /// Keys that a homeserver of this name signed with before, to be published with its own.
+    pub former_keys: Vec<FormerKey>,
 }
 
 /// Terms that new users must agree to (client-server API, "Terms of service at registration").
@@ -174,6 +180,8 @@ impl Default for Options {
             turn: None,
             rtc_transports: Vec::new(),
             presence: true,
+            notaries: Vec::new(),
+            former_keys: Vec::new(),
         }
     }
 }
@@ -195,6 +203,7 @@ pub struct Homeserver {
     pub(crate) notifier: Notifier,
     pub(crate) event_times: EventTimes,
     pub(crate) favourites: Favourites,
+    pub(crate) key_ring: KeyRing,
     pub(crate) rooms: Rooms,
     pub(crate) sender: Sender,
     pub(crate) sessions: Sessions,
@@ -247,6 +256,7 @@ impl Homeserver {
         let rooms = Rooms::open(database.clone(), positions.clone()).await?;
         let rate_limits = RateLimits::new(options.limit_rates);
         let erasures = Erasures::open(&database).await?;
+        let key_ring = KeyRing::open(&database).await?;
         let server = Rc::new_cyclic(|itself| Self {
             itself: itself.clone(),
             options,
@@ -256,6 +266,7 @@ impl Homeserver {
             notifier,
             event_times: EventTimes::default(),
             favourites: Favourites::default(),
+            key_ring,
             rooms,
             sender: Sender::default(),
             sessions: Sessions::default(),

@@ -5,6 +5,7 @@ mod account_data;
 mod accounts;
 mod delayed_events;
 mod directory;
+mod federation;
 mod push;
 mod rates;
 mod reading;

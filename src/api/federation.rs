@@ -15,6 +15,9 @@ use super::router::{Route, route};
 pub(super) fn routes() -> Vec<Route> {
     vec![
         route(discovery::get_server_version),
+        route(discovery::get_server_keys),
+        route(discovery::get_remote_server_keys).costing(5),
+        route(discovery::get_remote_server_keys_batch).costing(20),
         route(transactions::send_transaction_message),
         route(membership::prepare_join_event),
         route(membership::create_join_event).costing(20),

@@ -39,6 +39,10 @@ pub struct Wanted {
 
 pub trait Transport {
     /// Sends a signed request and resolves to the whole answer. Connects if need be. The URI is path and query only.
+    ///
+    /// Whoever answers may speak for `destination`, which the transport sees to: its name is the key it connected with, or
+    /// it has a certificate for it, or what is trusted to reach it is in between. Its published keys are believed for that
+    /// (`/_matrix/key/v2/server`, which is asked for unsigned).
     fn request(
         &self,
         destination: OwnedServerName,

@@ -36,6 +36,7 @@ pub mod rooms;
 pub mod schema;
 pub mod server_addresses;
 pub mod server_identity;
+pub mod server_keys;
 pub mod staged_pdus;
 pub mod states;
 pub mod threads;
@@ -81,6 +82,7 @@ pub use self::{
     schema::{SCHEMA_VERSION, Schema, SchemaRow},
     server_addresses::{ServerAddresses, ServerAddressesRow},
     server_identity::{ServerIdentity, ServerIdentityRow},
+    server_keys::{KeysAnswerRow, ServerKeys, ServerKeysRow},
     staged_pdus::{StagedPduRow, StagedPdus},
     states::{StateRow, States},
     threads::Threads,
@@ -97,7 +99,7 @@ mod tests {
     use crate::storage::{Key, KeyReader, Row, Table};
 
     /// The ids in use; a duplicate or a change of one is data loss.
-    const IDS: [(u8, &str); 43] = [
+    const IDS: [(u8, &str); 44] = [
         (Schema::ID, "schema"),
         (ServerIdentity::ID, "server_identity"),
         (Positions::ID, "positions"),
@@ -141,6 +143,7 @@ mod tests {
         (IndexedRooms::ID, "indexed_rooms"),
         (Reports::ID, "reports"),
         (Purges::ID, "purges"),
+        (ServerKeys::ID, "server_keys"),
     ];
 
     #[test]

@@ -356,7 +356,8 @@ impl Scene {
 }
 
 fn operations() -> Vec<api::Operation> {
-    api::operations().into_iter().filter(|operation| !operation.path.starts_with("/_matrix/federation")).collect()
+    let of_servers = |path: &str| path.starts_with("/_matrix/federation") || path.starts_with("/_matrix/key");
+    api::operations().into_iter().filter(|operation| !of_servers(operation.path)).collect()
 }
 
 /// What a variable of a path usually holds.

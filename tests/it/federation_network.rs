@@ -93,8 +93,12 @@ impl Network {
 
     /// A homeserver on a disk that may hold a profile, as after a restart.
     pub fn server_on(&self, disk: MemoryDisk) -> TestServer {
+        self.server_with(disk, Options::default())
+    }
+
+    pub fn server_with(&self, disk: MemoryDisk, options: Options) -> TestServer {
         let end = Rc::new(NetworkEnd { network: self.clone(), name: RefCell::default() });
-        let server = TestServer::start_in(&self.surroundings, disk, end.clone(), self.next_seed(), Options::default());
+        let server = TestServer::start_in(&self.surroundings, disk, end.clone(), self.next_seed(), options);
         end.name.replace(Some(server.server_name().to_owned()));
         let station =
             Station::Homeserver { homeserver: Rc::downgrade(&server.homeserver), tasks: server.tasks.clone() };
@@ -105,6 +109,13 @@ impl Network {
     /// A server that is nothing but a key and what the test has it say.
     pub fn peer(&self) -> Rc<Peer> {
         let peer = Rc::new(Peer::new(self.next_seed() as u8));
+        self.state.stations.borrow_mut().insert(peer.name().to_owned(), Station::Peer(peer.clone()));
+        peer
+    }
+
+    /// As `peer`, by a name that says nothing of its key.
+    pub fn peer_named(&self, name: &str) -> Rc<Peer> {
+        let peer = Rc::new(Peer::named(self.next_seed() as u8, name));
         self.state.stations.borrow_mut().insert(peer.name().to_owned(), Station::Peer(peer.clone()));
         peer
     }

@@ -39,7 +39,15 @@ pub struct Peer {
 
 impl Peer {
     pub fn new(seed: u8) -> Self {
-        let identity = Identity::from_seed([seed.wrapping_add(100); 32], DEFAULT_SUFFIX).unwrap();
+        Self::of(Identity::from_seed([seed.wrapping_add(100); 32], DEFAULT_SUFFIX).unwrap())
+    }
+
+    /// A peer whose name says nothing of its key.
+    pub fn named(seed: u8, name: &str) -> Self {
+        Self::of(Identity::named([seed.wrapping_add(100); 32], name.try_into().unwrap()))
+    }
+
+    fn of(identity: Identity) -> Self {
         Self { identity, scripts: RefCell::default(), heard: RefCell::default() }
     }
 

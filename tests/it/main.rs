@@ -59,6 +59,7 @@ mod federation_hostile_invites;
 mod federation_hostile_joins;
 mod federation_invites;
 mod federation_joins;
+mod federation_keys;
 mod federation_knocks;
 mod federation_leaves;
 mod federation_outbox;
