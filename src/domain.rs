@@ -10,6 +10,7 @@ pub mod rate_limit;
 pub mod room;
 pub mod room_version;
 pub mod server_keys;
+pub mod signed_request;
 pub mod sync_token;
 pub mod ties;
 pub mod typing;

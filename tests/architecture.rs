@@ -66,6 +66,9 @@ const BANNED_IN_DOMAIN: [&str; 12] = [
 const BANNED_DEPENDENCIES: [&str; 9] =
     ["tokio", "rand", "getrandom", "wasm-bindgen", "web-sys", "js-sys", "gloo", "indexed_db_futures", "async-std"];
 
+/// A test of the core that writes what it computed for another program, and so is told what and where.
+const TOLD: &str = "src/domain/room/resolve/tests/told.rs";
+
 /// Words that name nothing (CONTRIBUTING.md, names).
 const EMPTY_NAMES: [&str; 5] = ["manager", "helper", "utils", "common", "service"];
 
@@ -217,7 +220,8 @@ fn mentions_of(words: &[&str], file: &str, text: &str) -> Vec<String> {
 
 #[test]
 fn the_core_reaches_the_world_through_ports_only() {
-    let files = rust_files("src");
+    let mut files = rust_files("src");
+    assert!(files.remove(TOLD).is_some());
     assert_none(&files.iter().flat_map(|(file, text)| mentions_of(&BANNED_IN_CORE, file, text)).collect::<Vec<_>>());
 
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
@@ -232,6 +236,7 @@ fn the_core_reaches_the_world_through_ports_only() {
 #[test]
 fn the_domain_computes_and_does_nothing_else() {
     let mut files = rust_files("src/domain");
+    files.remove(TOLD);
     files.extend([("src/domain.rs".to_owned(), fs::read_to_string(root().join("src/domain.rs")).unwrap())]);
     assert!(files.len() > 20, "only {} files seen", files.len());
     assert_none(&files.iter().flat_map(|(file, text)| mentions_of(&BANNED_IN_DOMAIN, file, text)).collect::<Vec<_>>());

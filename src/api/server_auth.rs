@@ -10,7 +10,10 @@ use ruma::{
 };
 
 use super::{ApiError, Origin, Request, router::Authenticate, standing::Access};
-use crate::{domain::identity::PublicKey, homeserver::Homeserver};
+use crate::{
+    domain::{identity::PublicKey, signed_request},
+    homeserver::Homeserver,
+};
 
 impl Authenticate for ServerSignatures {
     type Principal = OwnedServerName;
@@ -35,8 +38,7 @@ impl Authenticate for ServerSignatures {
         if x_matrix.destination.is_none() {
             return Err(ApiError::unauthorized("The X-Matrix header names no destination."));
         }
-        x_matrix
-            .verify_http_request(request, homeserver.server_name(), &peer.public_key_map(&x_matrix.origin))
+        signed_request::verify(&x_matrix, request, homeserver.server_name(), &peer.public_key_map(&x_matrix.origin))
             .map_err(|error| ApiError::unauthorized(format!("The signature does not hold: {error}.")))?;
         Ok(x_matrix.origin)
     }

@@ -1,6 +1,9 @@
 //! The PDU as the rest of the core sees it: parsed once, its canonical JSON beside it.
 pub mod check;
 pub mod draft;
+pub(crate) mod numbers;
+pub mod object;
+pub mod reference;
 pub mod relation;
 
 use std::rc::Rc;
@@ -8,7 +11,6 @@ use std::rc::Rc;
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId,
     OwnedUserId, RoomId, UserId,
-    canonical_json::redact_in_place,
     events::{StateEventType, TimelineEventType, room::member::MembershipState},
     room_version_rules::RoomVersionRules,
     state_res::Event,
@@ -16,6 +18,8 @@ use ruma::{
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue as RawJsonValue;
 use thiserror::Error;
+
+use self::{object::EventObject, reference::Reference};
 
 /// The most bytes a PDU may have as canonical JSON, signatures included (client-server API, "Size limits").
 pub const PDU_MAX_BYTES: usize = 65_535;
@@ -33,6 +37,8 @@ pub enum PduError {
     ContentNotObject,
     #[error("malformed event: `room_id` is missing")]
     NoRoomId,
+    #[error("malformed event: it names other events in the format of another room version")]
+    References,
     #[error("malformed event: {0}")]
     Id(#[from] ruma::IdParseError),
 }
@@ -73,8 +79,8 @@ struct Fields<'a> {
     origin_server_ts: MilliSecondsSinceUnixEpoch,
     #[serde(borrow)]
     content: &'a RawJsonValue,
-    prev_events: Vec<OwnedEventId>,
-    auth_events: Vec<OwnedEventId>,
+    prev_events: Vec<Reference>,
+    auth_events: Vec<Reference>,
     depth: u64,
     #[serde(borrow, default)]
     redacts: Option<&'a RawJsonValue>,
@@ -112,8 +118,8 @@ impl Pdu {
             state_key: fields.state_key,
             origin_server_ts: fields.origin_server_ts,
             content: fields.content.to_owned(),
-            prev_events: fields.prev_events,
-            auth_events: fields.auth_events,
+            prev_events: reference::ids(fields.prev_events, rules).ok_or(PduError::References)?,
+            auth_events: reference::ids(fields.auth_events, rules).ok_or(PduError::References)?,
             depth: fields.depth,
             redacts,
             rejected: false,
@@ -131,8 +137,19 @@ impl Pdu {
         RawJsonValue::from_string(self.json.clone()).expect("the JSON of a PDU was parsed once")
     }
 
+    /// The JSON to look at and change.
+    pub fn object(&self, rules: &RoomVersionRules) -> EventObject {
+        EventObject::parse(&self.json, rules).expect("the JSON of a PDU was parsed once")
+    }
+
+    /// The JSON of an event without the numbers that only old room versions know: of all that is made here.
     pub fn canonical_object(&self) -> CanonicalJsonObject {
-        serde_json::from_str(&self.json).expect("the JSON of a PDU was parsed once")
+        serde_json::from_str(&self.json).expect("it has no such numbers")
+    }
+
+    /// The hash others name it by, beside its id where that is not made of it (room versions 1 and 2).
+    pub fn reference_hash(&self, rules: &RoomVersionRules) -> String {
+        self.object(rules).reference_hash(rules).expect("a PDU keeps the limit on size")
     }
 
     /// Its place in a state map; `None` for an event that is not state.
@@ -159,11 +176,10 @@ impl Pdu {
     /// The same event stripped as its room version redacts. Its id, which the essential fields alone decide, and its
     /// signatures stay good.
     pub fn redacted(&self, rules: &RoomVersionRules) -> Self {
-        let mut object = self.canonical_object();
-        redact_in_place(&mut object, &rules.redaction, None).expect("a PDU has a type");
-        let json = canonical_string(&object);
-        let pdu =
-            Self::from_canonical(self.event_id.clone(), json, rules).expect("redaction keeps every field we read");
+        let mut object = self.object(rules);
+        object.redact(rules).expect("a PDU has a type");
+        let pdu = Self::from_canonical(self.event_id.clone(), object.to_json(), rules)
+            .expect("redaction keeps every field we read");
         Self { rejected: self.rejected, ..pdu }
     }
 }

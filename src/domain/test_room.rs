@@ -13,6 +13,7 @@ use super::{
     event::{
         Pdu,
         draft::{Draft, Position, auth_types, seal},
+        reference,
     },
     identity::{DEFAULT_SUFFIX, Identity},
     room::{
@@ -81,6 +82,7 @@ impl TestRoom {
         let position = Position {
             prev_events: vec![],
             auth_events: vec![],
+            hashes: BTreeMap::new(),
             depth: 1,
             origin_server_ts: MilliSecondsSinceUnixEpoch(UInt::new(START_MS).unwrap()),
         };
@@ -120,16 +122,22 @@ impl TestRoom {
         self.seal_at(draft, position)
     }
 
-    pub(crate) fn seal_at(&self, draft: Draft, position: Position) -> Rc<Pdu> {
+    pub(crate) fn seal_at(&self, draft: Draft, mut position: Position) -> Rc<Pdu> {
+        // A test that cites what the room does not have gets by without its hash, as peers may.
+        for id in position.prev_events.iter().chain(&position.auth_events) {
+            position.hashes.entry(id.clone()).or_default();
+        }
         let signer = (0..=u8::MAX).find(|n| user(*n) == draft.sender).expect("senders are users of this file");
         Rc::new(seal(draft, position, &identity(signer), &self.rules).unwrap())
     }
 
     pub(crate) fn position(&mut self, draft: &Draft) -> Position {
         self.clock_ms += 1_000;
+        let (prev_events, auth_events) = (vec![self.head.clone()], authorizing(draft, &self.state, &self.rules));
         Position {
-            prev_events: vec![self.head.clone()],
-            auth_events: authorizing(draft, &self.state, &self.rules),
+            hashes: hashes(prev_events.iter().chain(&auth_events), &self.events, &self.rules),
+            prev_events,
+            auth_events,
             depth: self.events[&self.head].depth + 1,
             origin_server_ts: MilliSecondsSinceUnixEpoch(UInt::new(self.clock_ms).unwrap()),
         }
@@ -187,6 +195,16 @@ pub(crate) fn lookup<'a>(
     events: &'a BTreeMap<OwnedEventId, Rc<Pdu>>,
 ) -> impl Fn(&StateEventType, &str) -> Option<Rc<Pdu>> + 'a {
     |kind, key| state.get(&(kind.clone(), key.to_owned())).and_then(|id| events.get(id)).cloned()
+}
+
+/// The hashes that events after these name them by, in room versions that want such.
+pub(crate) fn hashes<'a>(
+    ids: impl Iterator<Item = &'a OwnedEventId>,
+    events: &BTreeMap<OwnedEventId, Rc<Pdu>>,
+    rules: &RoomVersionRules,
+) -> BTreeMap<OwnedEventId, String> {
+    let named = ids.filter(|_| reference::has_hashes(rules)).filter_map(|id| events.get(id));
+    named.map(|event| (event.event_id.clone(), event.reference_hash(rules))).collect()
 }
 
 pub(crate) fn rejected_copy(pdu: &Pdu) -> Rc<Pdu> {

@@ -3,17 +3,20 @@ use bytes::Bytes;
 use ruma::{
     OwnedServerName,
     api::{
-        IncomingResponseExt, OutgoingRequest, OutgoingRequestExt,
+        IncomingResponseExt, OutgoingBody, OutgoingRequest,
         auth_scheme::AuthScheme,
-        error::FromHttpResponseError,
-        federation::authentication::{ServerSignatures, XMatrixSigningInput},
+        error::{FromHttpResponseError, IntoHttpError},
+        federation::authentication::ServerSignatures,
         path_builder::SinglePath,
     },
 };
 use thiserror::Error;
 
 use super::Homeserver;
-use crate::ports::{Lane, TransportError};
+use crate::{
+    domain::signed_request,
+    ports::{Lane, TransportError},
+};
 
 /// The base every request URL is built on and stripped of: the transport wants path and query only.
 const BASE_URL: &str = "matrix://peer";
@@ -72,11 +75,7 @@ impl Homeserver {
         for<'a> R::Authentication: AuthScheme<Input<'a> = <ServerSignatures as AuthScheme>::Input<'a>>,
         R::EndpointError: std::fmt::Display,
     {
-        let signing = XMatrixSigningInput::new(self.server_name().to_owned(), server.clone(), self.identity.key_pair());
-        // Signed over path and query, so the base must not be there when it happens; ruma signs only those.
-        let request = request
-            .try_into_http_request::<Vec<u8>>(BASE_URL, signing, ())
-            .map_err(|error| PeerError::Unsendable(error.to_string()))?;
+        let request = self.signed(request, server).map_err(PeerError::Unsendable)?;
         let response = self.environment.transport.request(server.clone(), lane, to_path_only(request)?).await?;
         let (parts, body) = response.into_parts();
         let status = parts.status.as_u16();
@@ -89,6 +88,23 @@ impl Homeserver {
             FromHttpResponseError::Server(_) => refusal(server, status, &body),
             other => PeerError::Malformed { server: server.clone(), reason: other.to_string() },
         })
+    }
+
+    /// The request in HTTP with our signature, which covers path and query and not the base before them.
+    fn signed<R>(&self, request: R, server: &OwnedServerName) -> Result<http::Request<Vec<u8>>, String>
+    where
+        R: OutgoingRequest<PathBuilder = SinglePath>,
+    {
+        let request = request.try_into_http_request_inner(BASE_URL, ()).map_err(|error| error.to_string())?;
+        let (mut parts, body) = request.into_parts();
+        if let Some(content_type) = body.content_type() {
+            parts.headers.entry(http::header::CONTENT_TYPE).or_insert(content_type);
+        }
+        let body: Vec<u8> = body.try_into_buf().map_err(|error| Into::<IntoHttpError>::into(error).to_string())?;
+        let mut request = http::Request::from_parts(parts, body);
+        let signature = signed_request::sign(&request, &self.identity, server)?;
+        request.headers_mut().insert(http::header::AUTHORIZATION, http::HeaderValue::from(&signature));
+        Ok(request)
     }
 }
 

@@ -145,7 +145,9 @@ async fn withdrawn_invite(
     let _outside = server.joins.outside.lock().await;
     let Some((key, row)) = held_from_outside(server, room_id, raw).await? else { return Ok(None) };
     let Some(Ok(rules)) = row.room_version.as_ref().map(room_version::rules) else { return Ok(None) };
-    let Ok(event_id) = parse_object(raw).and_then(|object| event_id_of(&object, &rules)) else { return Ok(None) };
+    let Ok(event_id) = parse_object(raw, &rules).and_then(|object| event_id_of(&object, &rules)) else {
+        return Ok(None);
+    };
     let pdu = match check_received(raw, room_id, &rules, &self_certified_keys) {
         Ok(checked) => checked.pdu,
         Err(reason) => return Ok(Some((event_id, Err(reason.into())))),

@@ -1,6 +1,7 @@
 //! What servers tell each other of a room's past, and what a newcomer gets to see of it.
 use ruma::RoomVersionId;
 use serde_json::{Value, json};
+use warren::domain::room_version::SUPPORTED;
 
 use crate::{
     federation_network::Network,
@@ -32,7 +33,7 @@ fn scrolled(server: &TestServer, user: &TestUser, room: &str, page: usize) -> Ve
 
 #[test]
 fn a_newcomer_scrolls_back_to_the_beginning() {
-    for version in [RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12] {
+    for version in SUPPORTED {
         let (_network, (a, alice), (b, bob)) = Network::pair();
         let room = a.create_room(&alice, json!({ "preset": "public_chat", "room_version": version }));
         say_many(&a, &alice, &room, 30);

@@ -1,7 +1,7 @@
 //! Joining rooms of other servers, and letting other servers' users in.
 use bytes::Bytes;
-use ruma::RoomVersionId;
 use serde_json::json;
+use warren::domain::room_version::SUPPORTED;
 
 use crate::{
     federation_network::{Link, Network},
@@ -11,7 +11,7 @@ use crate::{
 #[test]
 fn a_room_is_joined_through_a_server_that_is_in_it() {
     let (network, (a, alice), (b, bob)) = Network::pair();
-    for version in [RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12] {
+    for version in SUPPORTED {
         let room = a.create_room(&alice, json!({ "preset": "public_chat", "room_version": version, "name": "Burrow" }));
         b.join_via(&bob, &room, a.server_name()).ok();
         assert_eq!(a.state_of(&room), b.state_of(&room), "{version}");
@@ -152,7 +152,7 @@ fn a_peer_with_nothing_but_a_key_joins_as_the_specification_says() {
     let (network, (a, alice), _) = Network::pair();
     let peer = network.peer();
     let eve = peer.user("eve");
-    for version in [RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12] {
+    for version in SUPPORTED {
         let room = a.create_room(&alice, json!({ "preset": "public_chat", "room_version": version }));
         let mut known = PeerRoom::join(&peer, &a, &room, &eve);
         assert_eq!(a.membership(&room, eve.as_str()).as_deref(), Some("join"));

@@ -1,7 +1,7 @@
 //! Events that other servers push: what is dropped, refused, kept and repeated.
 use ruma::{CanonicalJsonValue, RoomVersionId};
 use serde_json::{Value, json};
-use warren::domain::event::draft::seal_template;
+use warren::domain::{event::draft::seal_template, room_version::SUPPORTED};
 
 use crate::{
     federation_network::Network,
@@ -49,7 +49,7 @@ fn forged_events_are_dropped() {
 
 #[test]
 fn an_event_whose_content_was_changed_on_the_way_is_kept_without_it() {
-    for version in [RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12] {
+    for version in SUPPORTED {
         let mut scene = Scene::of(version);
         let honest = scene.message("what Eve said");
         let mut altered = value(&honest);

@@ -40,7 +40,7 @@ fn who_is_in_the_hall_is_let_in_and_others_are_not() {
     let server = TestServer::new();
     let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| server.register(name));
     let hall = server.public_room(&alice);
-    for version in [RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12] {
+    for version in [RoomVersionId::V8, RoomVersionId::V9, RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12] {
         let room = restricted_room(&server, &alice, &["!unknown", &hall], &version);
         server.join(&bob, &hall);
         try_join(&server, &bob, &room).ok();
@@ -78,7 +78,7 @@ fn conditions_that_are_none_let_nobody_in() {
 
 #[test]
 fn a_join_is_vouched_for_by_the_server_it_goes_through() {
-    for version in [RoomVersionId::V10, RoomVersionId::V12] {
+    for version in [RoomVersionId::V8, RoomVersionId::V9, RoomVersionId::V10, RoomVersionId::V12] {
         let (network, (a, alice), (b, bob)) = Network::pair();
         let hall = a.public_room(&alice);
         let room = restricted_room(&a, &alice, &[&hall], &version);

@@ -72,6 +72,7 @@ mod federation_sync;
 mod musts;
 mod rate_limits;
 mod rooms_create;
+mod rooms_old_versions;
 mod rooms_purge;
 mod rooms_redactions;
 mod rooms_upgrade;

@@ -8,7 +8,13 @@ use crate::{
     talk::{escaped, list},
 };
 
-const VERSIONS: [&str; 3] = ["10", "11", "12"];
+/// From the oldest and the newest to all, from all to them, and where the rules of upgrades differ.
+fn upgrades() -> Vec<(String, String)> {
+    let all: Vec<u8> = (1..=12).collect();
+    let to_and_fro = all.iter().flat_map(|version| [(1, *version), (*version, 1), (12, *version), (*version, 12)]);
+    let pairs: std::collections::BTreeSet<(u8, u8)> = to_and_fro.chain([(10, 11), (11, 10), (6, 10), (9, 8)]).collect();
+    pairs.into_iter().map(|(from, to)| (from.to_string(), to.to_string())).collect()
+}
 
 fn try_upgrade(server: &TestServer, user: &TestUser, room: &str, body: Value) -> Answer {
     let answer = server.post(&format!("/_matrix/client/v3/rooms/{}/upgrade", escaped(room)), &user.token, body);
@@ -40,78 +46,70 @@ fn put_account_data(server: &TestServer, user: &TestUser, path: &str, content: V
 
 #[test]
 fn a_room_goes_on_in_another_version() {
-    for from in VERSIONS {
-        for to in VERSIONS {
-            let server = TestServer::new();
-            let [alice, bob, mallory] = ["alice", "bob", "mallory"].map(|name| server.register(name));
-            let state = |kind: &str, content: Value| json!({ "type": kind, "state_key": "", "content": content });
-            let room = server.create_room(
-                &alice,
-                json!({
-                    "room_version": from, "preset": "public_chat", "visibility": "public", "name": "Den", "topic": "roots",
-                    "room_alias_name": "den", "creation_content": { "type": "m.space", "m.federate": false },
-                    "initial_state": [
-                        state("m.room.avatar", json!({ "url": "mxc://x/y" })),
-                        state("m.room.encryption", json!({ "algorithm": "m.megolm.v1.aes-sha2" })),
-                        state("m.room.server_acl", json!({ "allow": ["*"] })),
-                        state("org.example.private", json!({ "secret": true })),
-                        { "type": "m.space.child", "state_key": "!child", "content": { "via": ["x.alt"] } },
-                        { "type": "m.space.child", "state_key": "!gone", "content": {} },
-                    ],
-                    "power_level_content_override": power(from, &alice, json!({ &bob.id: 60 })),
-                }),
-            );
-            server.join(&bob, &room);
-            server.act_on(&alice, &room, "ban", &mallory);
-            let new = upgrade(&server, &alice, &room, to);
-            let of_new = |kind: &str| content(&server, &alice, &new, kind);
-            let create = of_new("m.room.create");
-            assert_eq!((&create["room_version"], &create["type"]), (&json!(to), &json!("m.space")), "{from} {to}");
-            assert_eq!((&create["predecessor"]["room_id"], &create["m.federate"]), (&json!(room), &json!(false)));
-            for kind in [
-                "name",
-                "topic",
-                "avatar",
-                "encryption",
-                "server_acl",
-                "join_rules",
-                "history_visibility",
-                "guest_access",
-            ] {
-                let kind = format!("m.room.{kind}");
-                let of_old = content(&server, &alice, &room, &kind);
-                assert!(of_old.is_object() && of_new(&kind) == of_old, "{from} {to} {kind}");
-            }
-            assert_eq!(of_new("org.example.private"), Value::Null);
-            let child = |key: &str| event(&server, &alice, &new, "m.space.child", key);
-            assert!(child("!child").is_some() && child("!gone").is_none());
-            let banned = event(&server, &alice, &new, "m.room.member", &mallory.id).unwrap();
-            assert_eq!(banned["content"]["membership"], "ban");
-            assert!(event(&server, &alice, &new, "m.room.member", &bob.id).is_none(), "nobody is moved");
-            let levels = of_new("m.room.power_levels");
-            let listed = if to == "12" { json!({ &bob.id: 60 }) } else { json!({ &alice.id: 100, &bob.id: 60 }) };
-            assert_eq!((&levels["users"], &levels["kick"]), (&listed, &json!(55)), "{from} {to}");
-
-            let tombstone = event(&server, &alice, &room, "m.room.tombstone", "").unwrap();
-            assert_eq!(tombstone["content"]["replacement_room"], new);
-            let stated = if to == "12" { &Value::Null } else { &tombstone["event_id"] };
-            assert_eq!(create["predecessor"].get("event_id").unwrap_or(&Value::Null), stated);
-            let closed = content(&server, &alice, &room, "m.room.power_levels");
-            assert_eq!((&closed["events_default"], &closed["invite"]), (&json!(50), &json!(50)));
-
-            let alias = format!("#den:{}", server.server_name());
-            let led = server.get(&format!("/_matrix/client/v3/directory/room/{}", escaped(&alias)), &bob.token).ok();
-            assert_eq!(led["room_id"], new);
-            assert_eq!(of_new("m.room.canonical_alias"), json!({ "alias": alias }));
-            assert_eq!(content(&server, &alice, &room, "m.room.canonical_alias"), json!({}));
-            let listed = |room: &str| {
-                let path = format!("/_matrix/client/v3/directory/list/room/{}", escaped(room));
-                server.get(&path, &bob.token).ok()["visibility"].clone()
-            };
-            assert_eq!((listed(&room), listed(&new)), (json!("private"), json!("public")));
-            server.join(&bob, &new);
-            server.say(&bob, &new, "still here");
+    for (from, to) in upgrades() {
+        let (from, to) = (from.as_str(), to.as_str());
+        let server = TestServer::new();
+        let [alice, bob, mallory] = ["alice", "bob", "mallory"].map(|name| server.register(name));
+        let state = |kind: &str, content: Value| json!({ "type": kind, "state_key": "", "content": content });
+        let room = server.create_room(
+            &alice,
+            json!({
+                "room_version": from, "preset": "public_chat", "visibility": "public", "name": "Den", "topic": "roots",
+                "room_alias_name": "den", "creation_content": { "type": "m.space", "m.federate": false },
+                "initial_state": [
+                    state("m.room.avatar", json!({ "url": "mxc://x/y" })),
+                    state("m.room.encryption", json!({ "algorithm": "m.megolm.v1.aes-sha2" })),
+                    state("m.room.server_acl", json!({ "allow": ["*"] })),
+                    state("org.example.private", json!({ "secret": true })),
+                    { "type": "m.space.child", "state_key": "!child", "content": { "via": ["x.alt"] } },
+                    { "type": "m.space.child", "state_key": "!gone", "content": {} },
+                ],
+                "power_level_content_override": power(from, &alice, json!({ &bob.id: 60 })),
+            }),
+        );
+        server.join(&bob, &room);
+        server.act_on(&alice, &room, "ban", &mallory);
+        let new = upgrade(&server, &alice, &room, to);
+        let of_new = |kind: &str| content(&server, &alice, &new, kind);
+        let create = of_new("m.room.create");
+        assert_eq!((&create["room_version"], &create["type"]), (&json!(to), &json!("m.space")), "{from} {to}");
+        assert_eq!((&create["predecessor"]["room_id"], &create["m.federate"]), (&json!(room), &json!(false)));
+        for kind in
+            ["name", "topic", "avatar", "encryption", "server_acl", "join_rules", "history_visibility", "guest_access"]
+        {
+            let kind = format!("m.room.{kind}");
+            let of_old = content(&server, &alice, &room, &kind);
+            assert!(of_old.is_object() && of_new(&kind) == of_old, "{from} {to} {kind}");
         }
+        assert_eq!(of_new("org.example.private"), Value::Null);
+        let child = |key: &str| event(&server, &alice, &new, "m.space.child", key);
+        assert!(child("!child").is_some() && child("!gone").is_none());
+        let banned = event(&server, &alice, &new, "m.room.member", &mallory.id).unwrap();
+        assert_eq!(banned["content"]["membership"], "ban");
+        assert!(event(&server, &alice, &new, "m.room.member", &bob.id).is_none(), "nobody is moved");
+        let levels = of_new("m.room.power_levels");
+        let listed = if to == "12" { json!({ &bob.id: 60 }) } else { json!({ &alice.id: 100, &bob.id: 60 }) };
+        assert_eq!((&levels["users"], &levels["kick"]), (&listed, &json!(55)), "{from} {to}");
+
+        let tombstone = event(&server, &alice, &room, "m.room.tombstone", "").unwrap();
+        assert_eq!(tombstone["content"]["replacement_room"], new);
+        let stated = if to == "12" { &Value::Null } else { &tombstone["event_id"] };
+        assert_eq!(create["predecessor"].get("event_id").unwrap_or(&Value::Null), stated);
+        let closed = content(&server, &alice, &room, "m.room.power_levels");
+        assert_eq!((&closed["events_default"], &closed["invite"]), (&json!(50), &json!(50)));
+
+        let alias = format!("#den:{}", server.server_name());
+        let led = server.get(&format!("/_matrix/client/v3/directory/room/{}", escaped(&alias)), &bob.token).ok();
+        assert_eq!(led["room_id"], new);
+        assert_eq!(of_new("m.room.canonical_alias"), json!({ "alias": alias }));
+        assert_eq!(content(&server, &alice, &room, "m.room.canonical_alias"), json!({}));
+        let listed = |room: &str| {
+            let path = format!("/_matrix/client/v3/directory/list/room/{}", escaped(room));
+            server.get(&path, &bob.token).ok()["visibility"].clone()
+        };
+        assert_eq!((listed(&room), listed(&new)), (json!("private"), json!("public")));
+        server.join(&bob, &new);
+        server.say(&bob, &new, "still here");
     }
 }
 

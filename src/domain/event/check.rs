@@ -4,18 +4,14 @@ use std::collections::BTreeSet;
 
 use ruma::{
     CanonicalJsonObject, EventId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName,
-    canonical_json::redact_in_place,
     room_version_rules::{EventIdFormatVersion, RoomVersionRules},
-    signatures::{
-        JsonError, PublicKeyMap, Verified, reference_hash, required_server_signatures_to_verify_event, verify_event,
-    },
-    state_res::check_pdu_format,
+    signatures::{JsonError, PublicKeyMap, Verified, required_server_signatures_to_verify_event},
 };
 use serde_json::value::RawValue as RawJsonValue;
 use thiserror::Error;
 
-use super::{PDU_MAX_BYTES, PDU_NESTING_MAX, Pdu, canonical_string, nesting};
-use crate::domain::identity::PublicKey;
+use super::{PDU_MAX_BYTES, PDU_NESTING_MAX, Pdu, nesting, object::EventObject};
+use crate::domain::{identity::PublicKey, server_keys::SignedAt};
 
 /// The most bytes a PDU may have as it arrives: each byte of its canonical form may come escaped as six (`\u0041`).
 /// Bounds the parse; the real limit is [`PDU_MAX_BYTES`] of canonical JSON.
@@ -24,7 +20,7 @@ pub const PDU_WIRE_MAX_BYTES: usize = 6 * PDU_MAX_BYTES;
 /// Why what arrived is not an event at all.
 #[derive(Debug, Error)]
 pub enum DropReason {
-    #[error("not a canonical JSON object: {0}")]
+    #[error("not an object of JSON as its room version allows it: {0}")]
     NotJson(serde_json::Error),
     #[error("the event is larger than {PDU_MAX_BYTES} bytes")]
     TooLarge,
@@ -46,53 +42,59 @@ pub struct Checked {
     pub redacted: bool,
 }
 
-/// Checks one received PDU for `room_id`. `keys` gives all known keys of a server; a server whose key is not known
-/// makes the event [`DropReason::UnknownKey`], the one reason that may pass with time.
+/// All known keys of a server that were good when something was signed.
+pub type KeysAt<'a> = dyn Fn(&ServerName, SignedAt) -> Option<PublicKeyMap> + 'a;
+
+/// Checks one received PDU for `room_id`. A server whose key is not among `keys` makes the event
+/// [`DropReason::UnknownKey`], the one reason that may pass with time.
 ///
 /// `unsigned` is not part of the event (nothing signs it) and is dropped, so that a peer can put no words into it.
 pub fn check_received(
     raw: &RawJsonValue,
     room_id: &RoomId,
     rules: &RoomVersionRules,
-    keys: &dyn Fn(&ServerName) -> Option<PublicKeyMap>,
+    keys: &KeysAt<'_>,
 ) -> Result<Checked, DropReason> {
-    let mut object = parse_object(raw)?;
+    let mut object = parse_object(raw, rules)?;
     object.remove("unsigned");
-    let json = canonical_string(&object);
+    let json = object.to_json();
     if json.len() > PDU_MAX_BYTES {
         return Err(DropReason::TooLarge);
     }
-    if nesting(&object) > PDU_NESTING_MAX {
+    if nesting(object.fields()) > PDU_NESTING_MAX {
         return Err(DropReason::Format(format!("it is nested more than {PDU_NESTING_MAX} levels deep")));
     }
-    check_pdu_format(&object, &rules.event_format).map_err(DropReason::Format)?;
+    object.check_format(rules).map_err(DropReason::Format)?;
     let event_id = event_id_of(&object, rules)?;
     let pdu = Pdu::from_canonical(event_id, json, rules).map_err(|error| DropReason::Format(error.to_string()))?;
     if pdu.room_id != room_id {
         return Err(DropReason::WrongRoom(pdu.room_id));
     }
-    match verify(&object, rules, keys)? {
+    // Before version 5 a key is good for ever ("Signing key validity period").
+    let time = rules.enforce_key_validity.then(|| SignedAt::Ms(pdu.origin_server_ts.get().into()));
+    let keys = |server: &ServerName| keys(server, time.unwrap_or(SignedAt::AnyTime));
+    match verify(&object, rules, &keys)? {
         Verified::All => Ok(Checked { pdu, redacted: false }),
         Verified::Signatures => {
             let redacted = pdu.redacted(rules);
             // Redaction may take away what excused a signature (`third_party_invite`): what is kept must stand alone.
-            redact_in_place(&mut object, &rules.redaction, None)
-                .map_err(|error| DropReason::Format(error.to_string()))?;
-            verify(&object, rules, keys)?;
+            object.redact(rules).map_err(DropReason::Format)?;
+            verify(&object, rules, &keys)?;
             Ok(Checked { pdu: redacted, redacted: true })
         }
     }
 }
 
-/// A received event as canonical JSON: an object, integers only, within range.
-pub fn parse_object(raw: &RawJsonValue) -> Result<CanonicalJsonObject, DropReason> {
+/// A received event as JSON of its room version: an object, from version 6 on with integers only, within range.
+pub fn parse_object(raw: &RawJsonValue, rules: &RoomVersionRules) -> Result<EventObject, DropReason> {
     if raw.get().len() > PDU_WIRE_MAX_BYTES {
         return Err(DropReason::TooLarge);
     }
-    serde_json::from_str(raw.get()).map_err(DropReason::NotJson)
+    EventObject::parse(raw.get(), rules).map_err(DropReason::NotJson)
 }
 
-/// The servers whose keys [`check_received`] will ask for: the sender's, and whoever authorised a restricted join.
+/// The servers whose keys [`check_received`] will ask for: the sender's, that in the event's id in room versions 1 and 2,
+/// and whoever authorised a restricted join.
 pub fn required_signers(
     object: &CanonicalJsonObject,
     rules: &RoomVersionRules,
@@ -101,19 +103,20 @@ pub fn required_signers(
         .map_err(|error| DropReason::Format(error.to_string()))
 }
 
-/// The key a self-certifying server name carries; `None` for ordinary names.
-pub fn self_certified_keys(server: &ServerName) -> Option<PublicKeyMap> {
+/// The key a self-certifying server name carries, which is valid for ever; `None` for ordinary names.
+pub fn self_certified_keys(server: &ServerName, _signed: SignedAt) -> Option<PublicKeyMap> {
     Some(PublicKey::of_server_name(server)?.public_key_map(server))
 }
 
 /// The id of an event: its reference hash, or what it says in room versions 1 and 2.
-pub fn event_id_of(object: &CanonicalJsonObject, rules: &RoomVersionRules) -> Result<OwnedEventId, DropReason> {
+pub fn event_id_of(object: &EventObject, rules: &RoomVersionRules) -> Result<OwnedEventId, DropReason> {
     let format = |error: &dyn ToString| DropReason::Format(error.to_string());
     if rules.event_id_format == EventIdFormatVersion::V1 {
-        let stated = object.get("event_id").and_then(|id| id.as_str()).ok_or_else(|| format(&"no `event_id`"))?;
+        let stated =
+            object.fields().get("event_id").and_then(|id| id.as_str()).ok_or_else(|| format(&"no `event_id`"))?;
         return EventId::parse(stated).map_err(|error| format(&error));
     }
-    let hash = reference_hash(object, rules).map_err(|error| match error {
+    let hash = object.reference_hash(rules).map_err(|error| match error {
         JsonError::PduTooLarge => DropReason::TooLarge,
         other => format(&other),
     })?;
@@ -121,15 +124,15 @@ pub fn event_id_of(object: &CanonicalJsonObject, rules: &RoomVersionRules) -> Re
 }
 
 fn verify(
-    object: &CanonicalJsonObject,
+    object: &EventObject,
     rules: &RoomVersionRules,
     keys: &dyn Fn(&ServerName) -> Option<PublicKeyMap>,
 ) -> Result<Verified, DropReason> {
     let mut known = PublicKeyMap::new();
-    for server in required_signers(object, rules)? {
+    for server in required_signers(object.fields(), rules)? {
         known.extend(keys(&server).ok_or(DropReason::UnknownKey(server))?);
     }
-    verify_event(&known, object, rules).map_err(|error| DropReason::Signature(error.to_string()))
+    object.verify(&known, rules).map_err(|error| DropReason::Signature(error.to_string()))
 }
 
 #[cfg(test)]

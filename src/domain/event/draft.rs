@@ -1,16 +1,23 @@
-//! From what a user wants to a signed event: content hash, signature, event id, in that order.
+//! From what a user wants to a signed event: content hash, signature, event id, in that order; in room versions 1 and 2,
+//! where an event says its id, that comes first.
+use std::collections::BTreeMap;
+
 use ruma::{
-    CanonicalJsonObject, CanonicalJsonValue, Int, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId,
+    CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId,
     UserId,
     events::{StateEventType, TimelineEventType},
-    room_version_rules::{AuthorizationRules, RoomVersionRules},
-    signatures::{JsonError, hash_and_sign_event, sign_event},
-    state_res::{auth_types_for_event, check_pdu_format},
+    room_version_rules::{AuthorizationRules, EventIdFormatVersion, RoomVersionRules},
+    serde::{Base64, base64::UrlSafe},
+    signatures::JsonError,
+    state_res::auth_types_for_event,
 };
 use serde_json::value::RawValue as RawJsonValue;
 use thiserror::Error;
 
-use super::{PDU_MAX_BYTES, PDU_NESTING_MAX, Pdu, PduError, canonical_string, check::event_id_of, nesting};
+use super::{
+    PDU_MAX_BYTES, PDU_NESTING_MAX, Pdu, PduError, canonical_string, check::event_id_of, nesting, object::EventObject,
+    reference,
+};
 use crate::domain::identity::Identity;
 
 /// What the sender decides about an event.
@@ -31,6 +38,8 @@ pub struct Draft {
 pub struct Position {
     pub prev_events: Vec<OwnedEventId>,
     pub auth_events: Vec<OwnedEventId>,
+    /// The reference hashes of these events in room versions 1 and 2, which want them beside the ids.
+    pub hashes: BTreeMap<OwnedEventId, String>,
     pub depth: u64,
     pub origin_server_ts: MilliSecondsSinceUnixEpoch,
 }
@@ -63,27 +72,37 @@ pub fn seal(
     identity: &Identity,
     rules: &RoomVersionRules,
 ) -> Result<Pdu, DraftError> {
-    seal_template(assemble(draft, position, rules), identity, rules)
+    seal_template(assemble(draft, position, rules)?, identity, rules)
 }
 
 /// Completes an event somebody else laid out (the answer to make_join, make_leave): hash, signature, id. Whatever
 /// hashes, signatures or unsigned data it carried are dropped. The caller has checked that it says what was asked for.
 pub fn seal_template(
-    mut template: CanonicalJsonObject,
+    template: impl Into<EventObject>,
     identity: &Identity,
     rules: &RoomVersionRules,
 ) -> Result<Pdu, DraftError> {
+    let mut event = template.into();
     for field in ["hashes", "signatures", "unsigned", "event_id"] {
-        template.remove(field);
+        event.remove(field);
     }
-    hash_and_sign_event(identity.server_name().as_str(), identity.key_pair(), &mut template, &rules.redaction)?;
-    finish(&template, rules)
+    if rules.event_id_format == EventIdFormatVersion::V1 {
+        let id = named(&event, identity)?;
+        event.set_text("event_id", &id);
+    }
+    event.hash_and_sign(identity, rules)?;
+    finish(&event, rules)
+}
+
+/// An id for an event whose room version leaves it to the server: made of its content, so that no two events get the same.
+fn named(event: &EventObject, identity: &Identity) -> Result<String, DraftError> {
+    Ok(format!("${}:{}", Base64::<UrlSafe, _>::new(event.content_hash()?).encode(), identity.server_name()))
 }
 
 /// Adds this server's signature to another's event: what an invited server does with the invite.
 pub fn countersign(pdu: &Pdu, identity: &Identity, rules: &RoomVersionRules) -> Result<Pdu, DraftError> {
-    let mut object = pdu.canonical_object();
-    sign_event(identity.server_name().as_str(), identity.key_pair(), &mut object, &rules.redaction)?;
+    let mut object = pdu.object(rules);
+    object.sign(identity, rules)?;
     let signed = finish(&object, rules)?;
     Ok(Pdu { rejected: pdu.rejected, ..signed })
 }
@@ -101,7 +120,7 @@ pub fn auth_types(
     auth_types_for_event(kind, sender, state_key, &content, rules)
 }
 
-fn assemble(draft: Draft, position: Position, rules: &RoomVersionRules) -> CanonicalJsonObject {
+fn assemble(draft: Draft, position: Position, rules: &RoomVersionRules) -> Result<EventObject, DraftError> {
     let Draft { room_id, sender, kind, state_key, mut content, redacts } = draft;
     let mut object = CanonicalJsonObject::new();
     if let Some(redacts) = redacts {
@@ -114,34 +133,34 @@ fn assemble(draft: Draft, position: Position, rules: &RoomVersionRules) -> Canon
     if let Some(state_key) = state_key {
         object.insert("state_key".to_owned(), state_key.into());
     }
-    // Canonical JSON ends at 2^53 - 1; a depth a hostile peer inflated stays there.
-    let depth = i64::try_from(position.depth).ok().and_then(|depth| Int::try_from(depth).ok()).unwrap_or(Int::MAX);
+    let Position { prev_events, auth_events, hashes, depth, origin_server_ts } = position;
+    let references = |ids: Vec<OwnedEventId>| {
+        let unknown = || DraftError::Format("it names an event whose hash is not known".to_owned());
+        reference::to_json(ids, &hashes, rules).ok_or_else(unknown)
+    };
     object.extend([
         ("sender".to_owned(), sender.to_string().into()),
         ("type".to_owned(), kind.to_string().into()),
         ("content".to_owned(), content.into()),
-        ("origin_server_ts".to_owned(), CanonicalJsonValue::Integer(position.origin_server_ts.get().into())),
-        ("prev_events".to_owned(), id_array(position.prev_events)),
-        ("auth_events".to_owned(), id_array(position.auth_events)),
-        ("depth".to_owned(), CanonicalJsonValue::Integer(depth)),
+        ("origin_server_ts".to_owned(), CanonicalJsonValue::Integer(origin_server_ts.get().into())),
+        ("prev_events".to_owned(), references(prev_events)?),
+        ("auth_events".to_owned(), references(auth_events)?),
     ]);
-    object
-}
-
-fn id_array(ids: Vec<OwnedEventId>) -> CanonicalJsonValue {
-    CanonicalJsonValue::Array(ids.into_iter().map(|id| id.to_string().into()).collect())
+    let mut event = EventObject::from(object);
+    event.set_depth(depth, rules);
+    Ok(event)
 }
 
 /// Size, format and id of a signed object.
-fn finish(object: &CanonicalJsonObject, rules: &RoomVersionRules) -> Result<Pdu, DraftError> {
-    let json = canonical_string(object);
+fn finish(object: &EventObject, rules: &RoomVersionRules) -> Result<Pdu, DraftError> {
+    let json = object.to_json();
     if json.len() > PDU_MAX_BYTES {
         return Err(DraftError::TooLarge);
     }
-    if nesting(object) > PDU_NESTING_MAX {
+    if nesting(object.fields()) > PDU_NESTING_MAX {
         return Err(DraftError::Format(format!("the event is nested more than {PDU_NESTING_MAX} levels deep")));
     }
-    check_pdu_format(object, &rules.event_format).map_err(DraftError::Format)?;
+    object.check_format(rules).map_err(DraftError::Format)?;
     let event_id = event_id_of(object, rules).map_err(|error| DraftError::Format(error.to_string()))?;
     Ok(Pdu::from_canonical(event_id, json, rules)?)
 }

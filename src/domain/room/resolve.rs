@@ -1,5 +1,7 @@
-//! State resolution v2 and v2.1 over a memory view: the algorithm is ruma's, the auth chains, the auth difference and
-//! the conflicted state subgraph it wants are computed here, and what is not in the view is asked for.
+//! State resolution over a memory view. Of v2 and v2.1 the algorithm is ruma's; the auth chains, the auth difference and
+//! the conflicted state subgraph it wants are computed here, and what is not in the view is asked for. v1 is all ours.
+mod v1;
+
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
@@ -24,7 +26,7 @@ pub enum ResolveError {
     /// Load these into the view and call again. Each call may ask for more: chains are only known as they are walked.
     #[error("{} events needed to resolve state are not in the view", .0.len())]
     Missing(BTreeSet<OwnedEventId>),
-    /// The room version has no state resolution we know, or an event in the chains is malformed beyond the rules.
+    /// An event in the chains is malformed beyond the rules.
     #[error("state cannot be resolved: {0}")]
     Invalid(String),
 }
@@ -33,7 +35,8 @@ pub enum ResolveError {
 ///
 /// `events` is a view of the room: accepted and rejected events alike, the latter marked. It must come to hold the
 /// conflicted events, their auth chains and, if those chains differ between the states, the auth chains of everything
-/// else (an event that authorizes something unconflicted is in every full auth chain and so in no difference).
+/// else (an event that authorizes something unconflicted is in every full auth chain and so in no difference). In room
+/// version 1 it is the conflicted events and those of the state that may authorize them.
 /// [`ResolveError::Missing`] names what it lacks; states that are equal need nothing.
 pub fn resolve(
     rules: &RoomVersionRules,
@@ -46,11 +49,11 @@ pub fn resolve(
         [state] => return Ok((*state).clone()),
         _ => {}
     }
+    let view = View::new(events);
     let Some(v2_rules) = rules.state_res.v2_rules() else {
-        return Err(ResolveError::Invalid("the room version has no state resolution v2".to_owned()));
+        return v1::resolve(rules, &states, &view);
     };
     let Split { unconflicted, conflicted_by_state } = Split::of(&states);
-    let view = View::new(events);
 
     let chains = chains_of_conflicted(&view, rules, &conflicted_by_state)?;
     let difference = auth_difference(&view, &chains, &unconflicted)?;

@@ -27,6 +27,7 @@ use crate::{
         event::{
             Pdu,
             draft::{self, Draft, DraftError},
+            reference,
         },
         room::{
             admit::{self, Verdict},
@@ -92,6 +93,8 @@ pub struct Append<'a> {
     fresh: BTreeMap<OwnedEventId, Rc<StoredEvent>>,
     /// Events the store was asked for and does not have. Under the room's lock that stays so but for what is `fresh`.
     absent: RefCell<BTreeSet<OwnedEventId>>,
+    /// Ids of those that another room has an event of: where servers choose ids (room versions 1 and 2) one can do that.
+    taken: RefCell<BTreeSet<OwnedEventId>>,
     positions: Vec<Position>,
     /// How many outbox rows were added for each server.
     queued: BTreeMap<OwnedServerName, usize>,
@@ -153,6 +156,7 @@ impl<'a> Append<'a> {
             batch: Batch::default(),
             fresh: BTreeMap::new(),
             absent: RefCell::default(),
+            taken: RefCell::default(),
             positions: Vec::new(),
             queued: BTreeMap::new(),
             timeline_grew: Vec::new(),
@@ -176,10 +180,15 @@ impl<'a> Append<'a> {
         let mut read = BTreeMap::new();
         for (id, event) in to_read.iter().zip(self.server.rooms.events.get_many(&to_read).await?) {
             // An event of another room does not exist for this one.
-            match event.filter(|event| event.header.room == self.room.num) {
-                Some(event) => drop(read.insert(id, event)),
-                None => drop(self.absent.borrow_mut().insert(id.clone())),
+            match event {
+                Some(event) if event.header.room == self.room.num => {
+                    read.insert(id, event);
+                    continue;
+                }
+                Some(_) => drop(self.taken.borrow_mut().insert(id.clone())),
+                None => {}
             }
+            self.absent.borrow_mut().insert(id.clone());
         }
         Ok(ids.iter().map(|id| self.fresh.get(id).or_else(|| read.get(id)).cloned()).collect())
     }
@@ -231,12 +240,24 @@ impl<'a> Append<'a> {
         let heads = self.require(&self.live.heads).await?;
         let heads: Vec<_> = heads.iter().map(|head| (head.pdu.event_id.clone(), head.pdu.depth)).collect();
         let (prev_events, depth) = extremities::cite(&heads);
+        let auth_events: Vec<_> = auth_events.into_iter().collect();
         Ok(draft::Position {
+            hashes: self.hashes_of(&[&*prev_events, &*auth_events].concat()).await?,
             prev_events,
-            auth_events: auth_events.into_iter().collect(),
+            auth_events,
             depth,
             origin_server_ts: self.server.event_times.next(self.server.environment.clock.now_ms()),
         })
+    }
+
+    /// What room versions 1 and 2 want beside the ids of other events.
+    async fn hashes_of(&self, ids: &[OwnedEventId]) -> Result<BTreeMap<OwnedEventId, String>, AppendError> {
+        let rules = &self.room.rules;
+        if !reference::has_hashes(rules) {
+            return Ok(BTreeMap::new());
+        }
+        let events = self.require(ids).await?;
+        Ok(events.iter().map(|event| (event.pdu.event_id.clone(), event.pdu.reference_hash(rules))).collect())
     }
 
     /// Judges a received event whose ancestry is in the store and appends it as its verdict demands.
@@ -260,6 +281,7 @@ impl<'a> Append<'a> {
         placement: Placement,
         audience: Audience,
     ) -> Result<Verdict, AppendError> {
+        self.check_id(&pdu).await?;
         let verdict = match self.admit(&pdu, &state_before).await? {
             // What is history now was judged against the state of its own time.
             Verdict::SoftFailed { .. } if placement != Placement::Live => Verdict::Accepted,
@@ -275,7 +297,24 @@ impl<'a> Append<'a> {
         Ok(verdict)
     }
 
-    /// Stores an event for what others cite it for: part of a state or an auth chain, not of the timeline.
+    /// Refuses an event whose id another event has. Only where servers choose ids can that be; who came first stays.
+    async fn check_id(&self, pdu: &Pdu) -> Result<(), AppendError> {
+        let rules = &self.room.rules;
+        let known = self.event(&pdu.event_id).await?;
+        let other = |known: &StoredEvent| known.pdu.reference_hash(rules) != pdu.reference_hash(rules);
+        if self.is_taken(&pdu.event_id) || known.is_some_and(|known| reference::has_hashes(rules) && other(&known)) {
+            return Err(AppendError::Forbidden("another event has its id".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Whether another room has an event of this id, which was asked for before.
+    pub fn is_taken(&self, event_id: &EventId) -> bool {
+        self.taken.borrow().contains(event_id)
+    }
+
+    /// Stores an event for what others cite it for: part of a state or an auth chain, not of the timeline. Its id must be
+    /// free: `event` has nothing by it, and it is not taken.
     pub fn add_outlier(&mut self, mut pdu: Pdu, verdict: &Verdict) -> Rc<Pdu> {
         pdu.rejected = matches!(verdict, Verdict::Rejected { .. });
         let header = EventHeader {

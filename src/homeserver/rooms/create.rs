@@ -1,5 +1,5 @@
 //! Creating a room: all its first events in one commit, or no room at all.
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 
 use ruma::{
     CanonicalJsonObject, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId,
@@ -166,6 +166,7 @@ async fn seal_create(server: &Homeserver, draft: Draft, rules: &RoomVersionRules
         let position = draft::Position {
             prev_events: Vec::new(),
             auth_events: Vec::new(),
+            hashes: BTreeMap::new(),
             depth: 1,
             origin_server_ts: now(server),
         };

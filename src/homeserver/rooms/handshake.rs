@@ -98,10 +98,10 @@ pub async fn template(
     }
     // Signed only to be judged; the template goes out without our signature.
     let draft = state_draft(&room.id, user, StateEventType::RoomMember, user.to_string(), content);
-    let mut template = append.seal(draft).await?.canonical_object();
-    template.remove("signatures");
-    template.remove("hashes");
-    let json = serde_json::value::to_raw_value(&template).expect("canonical JSON serializes");
+    let mut template = append.seal(draft).await?.object(&room.rules);
+    // Where events say their ids, who signs it names it.
+    ["signatures", "hashes", "event_id"].into_iter().for_each(|field| template.remove(field));
+    let json = RawJsonValue::from_string(template.to_json()).expect("it is JSON");
     Ok((room.version.clone(), json))
 }
 
@@ -188,17 +188,16 @@ fn vouched(
     room: &Room,
     event: &RawJsonValue,
 ) -> Result<Option<Box<RawJsonValue>>, HandshakeError> {
-    let object = parse_object(event)?;
-    let named = object.get("content").and_then(|content| content.as_object()?.get(AUTHORISED_VIA));
+    let object = parse_object(event, &room.rules)?;
+    let named = object.fields().get("content").and_then(|content| content.as_object()?.get(AUTHORISED_VIA));
     let Some(named) = named.filter(|_| room.rules.authorization.restricted_join_rule) else { return Ok(None) };
     let ours = named.as_str().and_then(|named| UserId::parse(named).ok());
     if ours.is_none_or(|user| user.server_name() != server.server_name()) {
         return Err(HandshakeError::Invalid("it is authorised by nobody of this server"));
     }
     let event_id = event_id_of(&object, &room.rules)?;
-    let json = serde_json::to_string(&object).expect("canonical JSON serializes");
-    let pdu =
-        Pdu::from_canonical(event_id, json, &room.rules).map_err(|_| HandshakeError::Invalid("it is malformed"))?;
+    let pdu = Pdu::from_canonical(event_id, object.to_json(), &room.rules)
+        .map_err(|_| HandshakeError::Invalid("it is malformed"))?;
     let signed =
         countersign(&pdu, &server.identity, &room.rules).map_err(|_| HandshakeError::Invalid("it cannot be signed"))?;
     Ok(Some(signed.raw()))

@@ -143,7 +143,7 @@ async fn staged(server: &Rc<Homeserver>, room: &Rc<Room>) -> Result<BTreeMap<Own
 /// The checks that need nothing but the event; with the id to answer under if it has one.
 fn check(room: &Room, raw: &RawJsonValue) -> Result<Pdu, (Option<OwnedEventId>, DropReason)> {
     check_received(raw, &room.id, &room.rules, &self_certified_keys).map(|checked| checked.pdu).map_err(|reason| {
-        let id = parse_object(raw).and_then(|object| event_id_of(&object, &room.rules)).ok();
+        let id = parse_object(raw, &room.rules).and_then(|object| event_id_of(&object, &room.rules)).ok();
         (id, reason)
     })
 }
@@ -284,16 +284,20 @@ async fn append_one(
     }
 }
 
-/// Sorts events so that each comes after those of them it follows. A hash-linked graph has no circles.
+/// Sorts events so that each comes after those of them it follows. A hash-linked graph has no circles; where servers
+/// choose ids (room versions 1 and 2) it can have some, and none of what is in one has all it follows before it.
 fn ancestors_first(mut events: BTreeMap<OwnedEventId, Pdu>) -> Vec<Pdu> {
     let mut order = Vec::with_capacity(events.len());
+    let mut opened = BTreeSet::new();
     let mut stack: Vec<(OwnedEventId, bool)> = events.keys().rev().map(|id| (id.clone(), false)).collect();
     // Deterministic, and close to the order in which things happened.
     stack.sort_by_key(|(id, _)| std::cmp::Reverse((events[id].depth, events[id].origin_server_ts)));
     while let Some((id, expanded)) = stack.pop() {
         if expanded {
             order.extend(events.remove(&id));
-        } else if let Some(event) = events.get(&id) {
+        } else if let Some(event) = events.get(&id)
+            && opened.insert(id.clone())
+        {
             let ancestors: Vec<_> = event
                 .prev_events
                 .iter()
@@ -314,7 +318,7 @@ pub(super) async fn add_outliers(
     outliers: BTreeMap<OwnedEventId, Pdu>,
 ) -> Result<(), StoreError> {
     for pdu in ancestors_first(outliers) {
-        if append.event(&pdu.event_id).await?.is_some() {
+        if append.event(&pdu.event_id).await?.is_some() || append.is_taken(&pdu.event_id) {
             continue;
         }
         let cited = append.events(&pdu.auth_events).await?;

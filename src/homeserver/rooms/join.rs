@@ -376,7 +376,7 @@ impl Import {
         };
         append.make_strict();
         for (event, verdict) in self.events {
-            if append.event(&event.event_id).await?.is_none() {
+            if append.event(&event.event_id).await?.is_none() && !append.is_taken(&event.event_id) {
                 append.add_outlier(event, &verdict);
             }
         }

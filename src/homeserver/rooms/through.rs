@@ -14,7 +14,7 @@ use serde_json::value::RawValue as RawJsonValue;
 use super::{create::now, join::JoinError, membership::member_content, restricted::AUTHORISED_VIA};
 use crate::{
     domain::{
-        event::{Pdu, draft::seal_template},
+        event::{Pdu, draft::seal_template, object::EventObject, reference},
         room_version,
     },
     homeserver::Homeserver,
@@ -160,20 +160,19 @@ pub(super) fn complete(
     via: &OwnedServerName,
 ) -> Result<Pdu, JoinError> {
     let dishonest = |reason: &str| JoinError::Dishonest { server: via.clone(), reason: reason.to_owned() };
-    let template: CanonicalJsonObject =
-        serde_json::from_str(template.get()).map_err(|_| dishonest("the template is not canonical JSON"))?;
+    let template = EventObject::parse(template.get(), rules)
+        .map_err(|_| dishonest("the template is not JSON as its room version allows it"))?;
+    let depth = depth_of(&template).ok_or_else(|| dishonest("the template has no depth"))?;
+    let template = template.fields();
     let membership = content.get("membership").and_then(CanonicalJsonValue::as_str).unwrap_or_default();
-    check_template(&template, room_id, user, membership).map_err(dishonest)?;
+    check_template(template, room_id, user, membership).map_err(dishonest)?;
     let references = |field: &str| match template.get(field) {
-        Some(CanonicalJsonValue::Array(ids))
-            if ids.len() <= TEMPLATE_REFERENCES_MAX && ids.iter().all(|id| id.as_str().is_some()) =>
+        Some(named @ CanonicalJsonValue::Array(list))
+            if list.len() <= TEMPLATE_REFERENCES_MAX && reference::are_references(list, rules) =>
         {
-            Ok(CanonicalJsonValue::Array(ids.clone()))
+            Ok(named.clone())
         }
         _ => Err(dishonest("the template does not say which events it follows")),
-    };
-    let Some(CanonicalJsonValue::Integer(depth)) = template.get("depth") else {
-        return Err(dishonest("the template has no depth"));
     };
     let event = CanonicalJsonObject::from([
         ("room_id".to_owned(), room_id.to_string().into()),
@@ -182,11 +181,20 @@ pub(super) fn complete(
         ("type".to_owned(), TimelineEventType::RoomMember.to_string().into()),
         ("content".to_owned(), content.into()),
         ("origin_server_ts".to_owned(), CanonicalJsonValue::Integer(now(server).get().into())),
-        ("depth".to_owned(), CanonicalJsonValue::Integer(*depth)),
         ("prev_events".to_owned(), references("prev_events")?),
         ("auth_events".to_owned(), references("auth_events")?),
     ]);
+    let mut event = EventObject::from(event);
+    event.set_depth(depth, rules);
     Ok(seal_template(event, &server.identity, rules)?)
+}
+
+fn depth_of(template: &EventObject) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Template {
+        depth: u64,
+    }
+    serde_json::from_str::<Template>(&template.to_json()).ok().map(|template| template.depth)
 }
 
 /// What must be so of a template before anything made of it is signed (server-server API, make_join, make_knock and

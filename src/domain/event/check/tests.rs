@@ -10,7 +10,10 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::{
-    event::draft::{countersign, seal_template},
+    event::{
+        canonical_string,
+        draft::{countersign, seal_template},
+    },
     identity::Identity,
     room_version::{SUPPORTED, rules},
     test_room::{TestRoom, identity, object, user},
@@ -111,7 +114,7 @@ fn oversize_is_dropped() {
         assert!(matches!(signed(&mut room, pad(PDU_MAX_BYTES - base + 1)), Err(DropReason::TooLarge)));
         // Too long for the wire is refused before it is parsed: this is not even JSON a PDU could have.
         let endless = RawJsonValue::from_string(format!("[{}1]", "1,".repeat(PDU_WIRE_MAX_BYTES / 2))).unwrap();
-        assert!(matches!(parse_object(&endless), Err(DropReason::TooLarge)));
+        assert!(matches!(parse_object(&endless, &room.rules), Err(DropReason::TooLarge)));
     }
 }
 
@@ -180,11 +183,11 @@ fn an_event_of_another_room_is_dropped() {
 fn an_unknown_key_is_told_from_a_bad_signature() {
     for mut room in every_version() {
         let pdu = room.send(0, "m.room.message", json!({ "body": "hello" }));
-        let keyless = check_received(&pdu.raw(), &room.room_id, &room.rules, &|_| None);
+        let keyless = check_received(&pdu.raw(), &room.room_id, &room.rules, &|_, _| None);
         assert!(matches!(keyless, Err(DropReason::UnknownKey(server)) if server == identity(0).server_name()));
 
         let wrong = identity(9).public_key().public_key_map(identity(0).server_name());
-        let result = check_received(&pdu.raw(), &room.room_id, &room.rules, &|_| Some(wrong.clone()));
+        let result = check_received(&pdu.raw(), &room.room_id, &room.rules, &|_, _| Some(wrong.clone()));
         assert!(matches!(result, Err(DropReason::Signature(_))));
     }
 }
@@ -254,12 +257,18 @@ fn a_third_party_invite_excuses_no_signature_it_does_not_carry_through_redaction
         let mut forged = room.seal_at(draft, position).canonical_object();
         forged.insert("signatures".into(), CanonicalJsonObject::new().into());
         // As a whole it is the business of the authorization rules, which check the signature inside `signed`.
-        let whole = check(&room, &forged).unwrap();
+        let whole = check(&room, &forged);
+        if room.rules.signatures.check_event_id_server {
+            // The server that named it signs it, invite or not.
+            assert!(matches!(whole, Err(DropReason::Signature(_))), "{whole:?}");
+            continue;
+        }
+        let whole = whole.unwrap();
         assert!(whole.pdu.content.get().contains("third_party_invite"));
         // Its hash broken, redaction would make a plain invite of it before version 11.
         forged.insert("hashes".into(), object(json!({ "sha256": "AAAA" })).into());
         let broken = check(&room, &forged);
-        if room.version == RoomVersionId::V10 {
+        if !room.rules.redaction.keep_room_member_third_party_invite_signed {
             assert!(matches!(broken, Err(DropReason::Signature(_))), "{broken:?}");
         } else {
             assert!(broken.unwrap().pdu.content.get().contains("third_party_invite"));
@@ -269,7 +278,7 @@ fn a_third_party_invite_excuses_no_signature_it_does_not_carry_through_redaction
 
 #[test]
 fn a_restricted_join_needs_the_signature_of_who_authorised_it() {
-    for mut room in every_version() {
+    for mut room in every_version().filter(|room| room.rules.signatures.check_join_authorised_via_users_server) {
         let content = json!({ "membership": "join", "join_authorised_via_users_server": user(0) });
         let join = room.set(3, "m.room.member", user(3).as_str(), content);
         let signers = required_signers(&join.canonical_object(), &room.rules).unwrap();
@@ -389,8 +398,145 @@ fn event_signing_vectors() {
     let mut signed = object(minimal);
     hash_and_sign_event("domain", &pair, &mut signed, &rules.redaction).unwrap();
     let room_id = ruma::room_id!("!x:domain");
-    let known = |server: &ServerName| (server == server_name!("domain")).then(|| keys.clone());
+    let known = |server: &ServerName, _: SignedAt| (server == server_name!("domain")).then(|| keys.clone());
     let checked = check_received(&raw(&signed), room_id, &rules, &known).unwrap();
     assert!(!checked.redacted);
     assert_eq!(checked.pdu.event_id.as_str().len(), 44);
+}
+
+/// The room's next message with numbers as given, signed by its sender.
+fn with_numbers(room: &mut TestRoom, numbers: &str) -> Box<RawJsonValue> {
+    let template = room.send(0, "m.room.message", json!({ "body": "NUMBERS" })).json().replace("\"NUMBERS\"", numbers);
+    let strange = EventObject::parse(&template, &TestRoom::new(RoomVersionId::V5).rules).unwrap();
+    seal_template(strange, &identity(0), &TestRoom::new(room.version.clone()).rules).unwrap().raw()
+}
+
+#[test]
+fn numbers_of_any_kind_are_events_up_to_version_5() {
+    for mut room in every_version() {
+        let old = !room.rules.authorization.strict_canonical_json;
+        assert_eq!(old, ["1", "2", "3", "4", "5"].contains(&room.version.as_str()));
+        let raw = with_numbers(&mut room, r#"[1.5,-0.0,1e+16,123456789012345678901234567890,{"\u0000":1e-05}]"#);
+        let checked = check_received(&raw, &room.room_id, &room.rules, &self_certified_keys);
+        if !old {
+            assert!(matches!(checked, Err(DropReason::NotJson(_))), "{checked:?}");
+            continue;
+        }
+        let checked = checked.unwrap();
+        assert!(!checked.redacted);
+        assert_eq!(checked.pdu.json(), raw.get());
+        // However the numbers are spelled on the way.
+        let spelled = raw.get().replace("1.5", "1.50").replace("1e+16", "1E16");
+        let spelled = RawJsonValue::from_string(spelled).unwrap();
+        let again = check_received(&spelled, &room.room_id, &room.rules, &self_certified_keys).unwrap();
+        assert_eq!((again.pdu.json(), again.redacted), (raw.get(), false));
+        // Another number is another content: what is left is the redacted event, of the same id.
+        let altered = RawJsonValue::from_string(raw.get().replace("1.5", "2.5")).unwrap();
+        let altered = check_received(&altered, &room.room_id, &room.rules, &self_certified_keys).unwrap();
+        assert!(altered.redacted);
+        assert_eq!(altered.pdu.event_id, checked.pdu.event_id);
+        assert_eq!(altered.pdu.json(), checked.pdu.redacted(&room.rules).json());
+        // And a forged signature over numbers is none.
+        let forged = raw.get().replace("\"depth\":", "\"depth\":1");
+        let forged = check_received(
+            &RawJsonValue::from_string(forged).unwrap(),
+            &room.room_id,
+            &room.rules,
+            &self_certified_keys,
+        );
+        assert!(matches!(forged, Err(DropReason::Signature(_))), "{forged:?}");
+    }
+}
+
+#[test]
+fn a_fraction_where_an_event_needs_an_integer_is_dropped() {
+    for mut room in every_version() {
+        for (field, text) in [("depth", "1.0"), ("depth", "99999999999999999999"), ("origin_server_ts", "1.5")] {
+            let pdu = room.send(0, "m.room.message", json!({ "body": "x" }));
+            let mut object = pdu.canonical_object();
+            object.insert(field.into(), "HERE".into());
+            let raw = RawJsonValue::from_string(canonical_string(&object).replace("\"HERE\"", text)).unwrap();
+            let result = check_received(&raw, &room.room_id, &room.rules, &self_certified_keys);
+            assert!(matches!(result, Err(DropReason::Format(_) | DropReason::NotJson(_))), "{field}: {result:?}");
+        }
+    }
+}
+
+#[test]
+fn depth_goes_as_far_as_its_version_can_say() {
+    for mut room in every_version() {
+        let draft = room.draft(0, "m.room.message", None, json!({ "body": "deep" }));
+        let position = crate::domain::event::draft::Position { depth: u64::MAX, ..room.position(&draft) };
+        let deep = room.seal_at(draft, position);
+        let limit = if room.rules.authorization.strict_canonical_json { (1 << 53) - 1 } else { i64::MAX as u64 };
+        assert_eq!(deep.depth, limit);
+        let checked = check_received(&deep.raw(), &room.room_id, &room.rules, &self_certified_keys).unwrap();
+        assert_eq!((checked.pdu.json(), checked.redacted), (deep.json(), false));
+        assert_eq!(checked.pdu.event_id, deep.event_id);
+        let countersigned = countersign(&deep, &identity(1), &room.rules).unwrap();
+        assert!(check_received(&countersigned.raw(), &room.room_id, &room.rules, &self_certified_keys).is_ok());
+    }
+}
+
+#[test]
+fn keys_are_held_to_the_time_of_the_event_from_version_5_on() {
+    for mut room in every_version() {
+        let pdu = room.send(0, "m.room.message", json!({ "body": "hello" }));
+        let asked = std::cell::RefCell::new(Vec::new());
+        let keys = |server: &ServerName, at: SignedAt| {
+            asked.borrow_mut().push(at);
+            self_certified_keys(server, at)
+        };
+        check_received(&pdu.raw(), &room.room_id, &room.rules, &keys).unwrap();
+        let enforced = !["1", "2", "3", "4"].contains(&room.version.as_str());
+        assert_eq!(
+            asked.into_inner(),
+            [if enforced { SignedAt::Ms(pdu.origin_server_ts.get().into()) } else { SignedAt::AnyTime }],
+            "{}",
+            room.version
+        );
+        // A key that was not valid then is not known.
+        let expired =
+            |server: &ServerName, at: SignedAt| self_certified_keys(server, at).filter(|_| at == SignedAt::AnyTime);
+        let result = check_received(&pdu.raw(), &room.room_id, &room.rules, &expired);
+        assert_eq!(matches!(result, Err(DropReason::UnknownKey(_))), enforced);
+    }
+}
+
+#[test]
+fn the_server_that_named_an_event_signs_it_in_versions_1_and_2() {
+    for mut room in every_version() {
+        let named_by_other = format!("$name:{}", identity(1).server_name());
+        let pdu = room.send(0, "m.room.message", json!({ "body": "hello" }));
+        let says_its_id = ["1", "2"].contains(&room.version.as_str());
+        assert_eq!(pdu.canonical_object().contains_key("event_id"), says_its_id);
+        if !says_its_id {
+            continue;
+        }
+        assert_eq!(pdu.event_id.server_name(), Some(identity(0).server_name()));
+        let mut object = EventObject::from(pdu.canonical_object());
+        object.remove("signatures");
+        object.set_text("event_id", &named_by_other);
+        object.hash_and_sign(&identity(0), &room.rules).unwrap();
+        assert!(matches!(check(&room, object.fields()), Err(DropReason::Signature(_))));
+        object.sign(&identity(1), &room.rules).unwrap();
+        assert_eq!(check(&room, object.fields()).unwrap().pdu.event_id, named_by_other);
+        // An id that names nobody is signed by nobody.
+        object.set_text("event_id", "$name");
+        assert!(check(&room, object.fields()).is_err());
+    }
+}
+
+#[test]
+fn ids_have_the_alphabet_of_their_version() {
+    for mut room in every_version() {
+        let ids: String =
+            (0..20).map(|n| room.send(0, "m.room.message", json!({ "n": n })).event_id.to_string()).collect();
+        let has = |letters: [char; 2]| ids.contains(letters);
+        match room.version.as_str() {
+            "3" => assert!(has(['+', '/']) && !has(['-', '_'])),
+            "1" | "2" => assert!(ids.contains(':')),
+            _ => assert!(has(['-', '_']) && !has(['+', '/'])),
+        }
+    }
 }

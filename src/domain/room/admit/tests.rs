@@ -4,7 +4,10 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::{
-    event::draft::{Position, seal_template},
+    event::{
+        draft::{Position, seal_template},
+        reference,
+    },
     room::resolve::StateMap,
     room_version::SUPPORTED,
     test_room::{TestRoom, identity, lookup, rejected_copy, user},
@@ -197,10 +200,13 @@ fn a_create_event_stands_alone() {
             object.insert(field.to_owned(), value);
             judge(&seal_template(object, &identity(0), &room.rules).unwrap())
         };
-        assert!(rejected(&changed("prev_events", vec!["$before".into()].into())), "it follows something");
+        let before: OwnedEventId = "$before:x".try_into().unwrap();
+        let hashes = [(before.clone(), "hash".to_owned())].into();
+        let before = reference::to_json(vec![before], &hashes, &room.rules).unwrap();
+        assert!(rejected(&changed("prev_events", before)), "it follows something");
         // A room of another server's name before version 12, a room id at all since.
         assert!(rejected(&changed("room_id", "!room:example.org".into())));
-        if room.version == RoomVersionId::V10 {
+        if !room.rules.authorization.use_room_create_sender {
             assert!(rejected(&changed("content", CanonicalJsonValue::Object(Default::default()))), "no creator");
         }
         if room.version == RoomVersionId::V12 {
@@ -236,5 +242,110 @@ fn a_room_kept_to_one_server_rejects_others() {
         let draft = room.draft(1, "m.room.member", Some(user(1).as_str()), json!({ "membership": "join" }));
         let join = room.seal(draft);
         assert!(rejected(&verdict(&room, &join)));
+    }
+}
+
+/// What user 1, who is in the room and has no power, gets for such an event.
+fn attempt(room: &mut TestRoom, kind: &str, state_key: Option<&str>, content: serde_json::Value) -> Verdict {
+    let draft = room.draft(1, kind, state_key, content);
+    let pdu = room.seal(draft);
+    verdict(room, &pdu)
+}
+
+fn number(room: &TestRoom) -> u8 {
+    room.version.as_str().parse().unwrap()
+}
+
+#[test]
+fn who_may_redact_is_a_rule_in_versions_1_and_2_only() {
+    for mut room in every_version() {
+        room.member(1, 1, "join");
+        let theirs = room.send(0, "m.room.message", json!({ "body": "theirs" }));
+        let own = room.send(1, "m.room.message", json!({ "body": "own" }));
+        let mut redact = |target: &Pdu| {
+            let mut draft = room.draft(1, "m.room.redaction", None, json!({}));
+            draft.redacts = Some(target.event_id.clone());
+            let pdu = room.seal(draft);
+            verdict(&room, &pdu)
+        };
+        assert_eq!(redact(&own), Verdict::Accepted);
+        let others = redact(&theirs);
+        assert_eq!(rejected(&others), number(&room) < 3, "{}", room.version);
+    }
+}
+
+#[test]
+fn each_server_has_its_aliases_before_version_6() {
+    for mut room in every_version() {
+        room.member(1, 1, "join");
+        let own = identity(1).server_name().to_string();
+        let old = number(&room) < 6;
+        let content = json!({ "aliases": [] });
+        let mut of = |key: Option<&str>| attempt(&mut room, "m.room.aliases", key, content.clone());
+        assert_eq!(of(Some(&own)) == Verdict::Accepted, old);
+        assert!(rejected(&of(Some("other.example"))));
+        // As a message it is like any other since.
+        assert_eq!(rejected(&of(None)), old);
+    }
+}
+
+#[test]
+fn power_levels_are_text_before_version_10() {
+    for mut room in every_version() {
+        room.member(1, 1, "join");
+        let old = number(&room) < 10;
+        let mut levels =
+            json!({ "users": { user(1): " 50 " }, "state_default": "50", "events": { "m.room.topic": "+60" } });
+        if number(&room) < 12 {
+            levels["users"][user(0).as_str()] = json!(100);
+        }
+        let draft = room.draft(0, "m.room.power_levels", Some(""), levels.clone());
+        let pdu = room.seal(draft);
+        assert_eq!(verdict(&room, &pdu) == Verdict::Accepted, old, "{}", room.version);
+        if !old {
+            continue;
+        }
+        room.push(&pdu);
+        assert_eq!(attempt(&mut room, "m.room.name", Some(""), json!({})), Verdict::Accepted);
+        assert!(rejected(&attempt(&mut room, "m.room.topic", Some(""), json!({}))));
+        levels["users"][user(1).as_str()] = json!("fifty");
+        let draft = room.draft(0, "m.room.power_levels", Some(""), levels);
+        let nonsense = room.seal(draft);
+        assert!(rejected(&verdict(&room, &nonsense)));
+    }
+}
+
+#[test]
+fn whom_a_room_may_notify_is_guarded_since_version_6() {
+    for mut room in every_version() {
+        room.member(1, 1, "join");
+        let mut levels = json!({ "users": { user(1): 60 }, "notifications": { "room": 80 },
+            "events": { "m.room.power_levels": 50 } });
+        if number(&room) < 12 {
+            levels["users"][user(0).as_str()] = json!(100);
+        }
+        room.set(0, "m.room.power_levels", "", levels.clone());
+        levels["notifications"]["room"] = json!(10);
+        let lowered = attempt(&mut room, "m.room.power_levels", Some(""), levels);
+        assert_eq!(rejected(&lowered), number(&room) >= 6, "{}", room.version);
+    }
+}
+
+#[test]
+fn knocking_and_conditions_exist_since_their_versions() {
+    for mut room in every_version() {
+        let knock = json!({ "membership": "knock" });
+        room.set(0, "m.room.join_rules", "", json!({ "join_rule": "knock" }));
+        let knocked = attempt(&mut room, "m.room.member", Some(user(1).as_str()), knock.clone());
+        assert_eq!(knocked == Verdict::Accepted, number(&room) >= 7, "{}", room.version);
+        room.set(0, "m.room.join_rules", "", json!({ "join_rule": "knock_restricted" }));
+        let knocked = attempt(&mut room, "m.room.member", Some(user(1).as_str()), knock);
+        assert_eq!(knocked == Verdict::Accepted, number(&room) >= 10, "{}", room.version);
+        room.set(0, "m.room.join_rules", "", json!({ "join_rule": "restricted", "allow": [] }));
+        let vouched = json!({ "membership": "join", "join_authorised_via_users_server": user(0) });
+        let joined = attempt(&mut room, "m.room.member", Some(user(1).as_str()), vouched);
+        assert_eq!(joined == Verdict::Accepted, number(&room) >= 8, "{}", room.version);
+        let unvouched = attempt(&mut room, "m.room.member", Some(user(1).as_str()), json!({ "membership": "join" }));
+        assert!(rejected(&unvouched));
     }
 }

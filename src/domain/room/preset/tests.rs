@@ -86,7 +86,10 @@ fn the_create_event_says_its_version_and_who_made_it() {
         assert_eq!((&create["room_version"], &create["m.federate"]), (&json!(version), &json!(false)));
         assert_eq!(create["type"], "m.space");
         let creator = create.get("creator").and_then(|creator| creator.as_str());
-        assert_eq!(creator, (version == RoomVersionId::V10).then(|| user(0).to_string()).as_deref());
+        assert_eq!(
+            creator,
+            (!rules(&version).unwrap().authorization.use_room_create_sender).then(|| user(0).to_string()).as_deref()
+        );
     }
 }
 

@@ -22,7 +22,7 @@ use crate::domain::{
         extremities::{Heads, advance, cite},
         resolve::{StateMap, resolve},
     },
-    test_room::{START_MS, TestRoom, authorizing, lookup, user},
+    test_room::{START_MS, TestRoom, authorizing, hashes, lookup, user},
 };
 
 const REPLICAS: usize = 3;
@@ -279,7 +279,8 @@ fn place(room: &TestRoom, replica: &Replica, draft: Draft, now_ms: u64) -> Rc<Pd
     let (prev_events, depth) = cite(&heads);
     let auth_events = authorizing(&draft, &replica.state, &room.rules);
     let origin_server_ts = MilliSecondsSinceUnixEpoch(UInt::new(now_ms.max(START_MS)).unwrap());
-    room.seal_at(draft, Position { prev_events, auth_events, depth, origin_server_ts })
+    let hashes = hashes(prev_events.iter().chain(&auth_events), &replica.events, &room.rules);
+    room.seal_at(draft, Position { prev_events, auth_events, hashes, depth, origin_server_ts })
 }
 
 /// The power levels as they are, with another level for `target`.
