@@ -8,6 +8,7 @@ import { contract, specificationOf } from "./contract.mjs";
 import { e2e } from "./e2e.mjs";
 import { interop } from "./interop.mjs";
 import { pageTests } from "./page-tests.mjs";
+import { resolution } from "./resolution.mjs";
 import { nativeTests, wasmTests } from "./rust-tests.mjs";
 import { setUp } from "./setup.mjs";
 import { Explained, task } from "./step.mjs";
@@ -18,7 +19,7 @@ await task(async () => {
   const tools = await setUp();
   await installBrowsers();
   const ofContract = specification ? [() => contract(specification)] : [];
-  const stages = [check, nativeTests, ...ofContract, clients, pageTests, () => wasmTests(tools), () => interop(tools), stories];
+  const stages = [check, nativeTests, resolution, ...ofContract, clients, pageTests, () => wasmTests(tools), () => interop(tools), stories];
   const results = [];
   for (const stage of stages) results.push(await stage());
 
