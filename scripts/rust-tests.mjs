@@ -5,7 +5,7 @@ import { countedStep, step } from "./step.mjs";
 import { testedWarren } from "./tested-warren.mjs";
 
 /** How many runs of the simulated network make a test. */
-export const SIM_SEEDS = 50;
+export const SIM_SEEDS = 100;
 
 /** Unit, property, API and simulation tests of the whole workspace. */
 export function nativeTests() {

@@ -1,4 +1,5 @@
-// `npm run sim`: the simulated network of homeservers. `SEEDS=500 npm run sim` runs more, `SEED=7` replays one.
+// `npm run sim`: the simulated network of homeservers. `SEEDS=5000 npm run sim` runs more (`FIRST=101`: from there on), `SEED=7`
+// replays one and tells what happened in it.
 import { spawnSync } from "node:child_process";
 import { ROOT } from "./places.mjs";
 import { SIM_SEEDS } from "./rust-tests.mjs";

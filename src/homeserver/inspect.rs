@@ -6,7 +6,7 @@ use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use super::Homeserver;
 use crate::{
     ports::StoreError,
-    storage::tables::{StagedPdus, StoredVerdict},
+    storage::tables::{Events, StagedPdus, StoredVerdict},
 };
 
 pub type InspectedState = BTreeMap<(String, String), OwnedEventId>;
@@ -42,6 +42,17 @@ impl Homeserver {
         let live = room.live();
         let heads = live.heads.iter().cloned().collect();
         Ok(Some(InspectedRoom { resident: live.resident, heads, state: inspected(&live.state), staged }))
+    }
+
+    /// Every event of the room that was judged here, outliers left out, and how.
+    pub async fn inspect_verdicts(
+        &self,
+        room_id: &RoomId,
+    ) -> Result<BTreeMap<OwnedEventId, StoredVerdict>, StoreError> {
+        let Some(room) = self.rooms.get(room_id).await? else { return Ok(BTreeMap::new()) };
+        let rows = self.database.scan_all::<Events, _>(&()).await?.into_iter();
+        let judged = rows.filter(|(_, row)| row.header.room == room.num && row.header.state_before.is_some());
+        Ok(judged.map(|(event_id, row)| (event_id, row.header.verdict)).collect())
     }
 
     pub async fn inspect_event(&self, event_id: &EventId) -> Result<Option<InspectedEvent>, StoreError> {

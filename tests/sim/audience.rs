@@ -53,17 +53,22 @@ impl Audience {
         let Some((status, answer)) = world.ask(index, "GET", &path, Value::Null) else { return };
         assert_eq!(status, 200, "{answer}");
         let rooms = &answer["rooms"];
-        if let Some(told) = rooms["join"].get(&self.room_id) {
-            self.apply(world, index, told, true);
+        let applied = if let Some(told) = rooms["join"].get(&self.room_id) {
+            self.apply(world, index, told, true)
         } else if let Some(told) = rooms["leave"].get(&self.room_id) {
-            self.apply(world, index, told, false);
-        } else if rooms["invite"].get(&self.room_id).is_some() {
-            self.clients[index].joined = false;
+            self.apply(world, index, told, false)
+        } else {
+            self.clients[index].joined &= rooms["invite"].get(&self.room_id).is_none();
+            true
+        };
+        if !applied {
+            return;
         }
         self.clients[index].since = Some(answer["next_batch"].as_str().expect("a token").to_owned());
     }
 
-    fn apply(&mut self, world: &mut World, index: usize, told: &Value, joined: bool) {
+    /// Returns whether it could, or the server died of being asked.
+    fn apply(&mut self, world: &mut World, index: usize, told: &Value, joined: bool) -> bool {
         let timeline = &told["timeline"];
         let prev_batch = timeline["prev_batch"].as_str().unwrap_or_default();
         let fresh = !self.clients[index].joined;
@@ -73,6 +78,7 @@ impl Audience {
         } else if timeline["limited"] == true {
             let to = self.clients[index].since.clone().expect("who knows the room has a token");
             let gap = pages(world, index, &self.room_id, "b", prev_batch, &format!("&to={to}"));
+            let Some(gap) = gap else { return false };
             self.clients[index].timeline.extend(gap.into_iter().rev());
         }
         let client = &mut self.clients[index];
@@ -85,6 +91,7 @@ impl Audience {
                 client.believe(&timeline["events"]);
             }
         }
+        true
     }
 
     /// Holds what each client knows against what its server has.
@@ -97,6 +104,7 @@ impl Audience {
                 continue;
             }
             let all = pages(world, index, &self.room_id, "f", &client.begin, "");
+            let all = all.expect("it is up");
             assert_eq!(client.timeline, all, "client {index} was told of every event once and in order");
             let path = format!("/_matrix/client/v3/rooms/{}/state", self.room_id);
             let (_, state) = world.ask(index, "GET", &path, Value::Null).expect("it is up");
@@ -130,15 +138,15 @@ fn state_of(events: &Value) -> impl Iterator<Item = ((String, String), String)> 
     states.map(|event| ((text(event, "type"), text(event, "state_key")), text(event, "event_id")))
 }
 
-fn pages(world: &mut World, index: usize, room_id: &str, dir: &str, from: &str, query: &str) -> Vec<String> {
+fn pages(world: &mut World, index: usize, room_id: &str, dir: &str, from: &str, query: &str) -> Option<Vec<String>> {
     let mut events = Vec::new();
     let mut from = Some(from.to_owned());
     while let Some(place) = from {
         let path = format!("/_matrix/client/v3/rooms/{room_id}/messages?dir={dir}&limit={PAGE}&from={place}{query}");
-        let (status, page) = world.ask(index, "GET", &path, Value::Null).expect("it answered just now");
+        let (status, page) = world.ask(index, "GET", &path, Value::Null)?;
         assert_eq!(status, 200, "{page}");
         events.extend(ids(&page["chunk"]));
         from = page["end"].as_str().map(ToOwned::to_owned);
     }
-    events
+    Some(events)
 }

@@ -81,15 +81,15 @@ impl Drop for Sleeping {
     }
 }
 
-/// One server's clock: virtual time, a little fast or slow.
+/// One server's clock: virtual time, fast or slow by an amount that may change.
 pub struct SkewedClock {
     pub time: SimTime,
-    pub skew_ms: i64,
+    pub skew_ms: Rc<Cell<i64>>,
 }
 
 impl Clock for SkewedClock {
     fn now_ms(&self) -> u64 {
-        self.time.now_ms().saturating_add_signed(self.skew_ms)
+        self.time.now_ms().saturating_add_signed(self.skew_ms.get())
     }
 
     fn sleep_ms(&self, duration_ms: u64) -> LocalBoxFuture<'static, ()> {

@@ -21,12 +21,25 @@ const LATENCY_MIN_MS: u64 = 2;
 const LATENCY_MAX_MS: u64 = 250;
 /// When a request that got lost is given up.
 const REQUEST_TIMEOUT_MS: u64 = 10_000;
+/// A request that is late arrives when it was given up already, at most so long after it was sent.
+const LATE_MAX_MS: u64 = 90_000;
 
 /// How bad the network is, in percent.
 #[derive(Clone, Copy, Debug)]
 pub struct Weather {
     pub loss: u64,
     pub duplication: u64,
+    /// Requests that arrive after they were given up.
+    pub late: u64,
+}
+
+/// A request that was carried: who asked whom what.
+#[derive(Clone, Debug)]
+pub struct Carried {
+    pub from: OwnedServerName,
+    pub to: OwnedServerName,
+    pub path: String,
+    pub body: Bytes,
 }
 
 /// A homeserver that is up.
@@ -41,8 +54,8 @@ struct State {
     cut: BTreeSet<(OwnedServerName, OwnedServerName)>,
     weather: Weather,
     log: Vec<String>,
-    /// Every federation request by destination, for oracles: server, path, body.
-    pub carried: Vec<(OwnedServerName, OwnedServerName, String, Bytes)>,
+    /// Every federation request, for oracles.
+    carried: Vec<Carried>,
 }
 
 #[derive(Clone)]
@@ -50,26 +63,32 @@ pub struct Network {
     state: Rc<RefCell<State>>,
     pub time: SimTime,
     random: Random,
+    /// Whether the log is told while it is written: for who replays one seed.
+    aloud: bool,
 }
 
 impl Network {
     pub fn new(time: SimTime, random: Random, weather: Weather) -> Self {
         let state =
             State { stations: BTreeMap::new(), cut: BTreeSet::new(), weather, log: Vec::new(), carried: Vec::new() };
-        Self { state: Rc::new(RefCell::new(state)), time, random }
+        Self { state: Rc::new(RefCell::new(state)), time, random, aloud: std::env::var_os("SEED").is_some() }
     }
 
     pub fn note(&self, line: String) {
-        let elapsed = self.time.elapsed_ms();
-        self.state.borrow_mut().log.push(format!("{elapsed:>8} {line}"));
+        let line = format!("{:>8} {line}", self.time.elapsed_ms());
+        if self.aloud {
+            println!("{line}");
+        }
+        self.state.borrow_mut().log.push(line);
     }
 
     pub fn take_log(&self) -> Vec<String> {
         std::mem::take(&mut self.state.borrow_mut().log)
     }
 
-    pub fn carried(&self) -> Vec<(OwnedServerName, OwnedServerName, String, Bytes)> {
-        self.state.borrow().carried.clone()
+    /// Every request since this was asked last.
+    pub fn take_carried(&self) -> Vec<Carried> {
+        std::mem::take(&mut self.state.borrow_mut().carried)
     }
 
     pub fn set_weather(&self, weather: Weather) {
@@ -97,19 +116,22 @@ impl Network {
         names.iter().for_each(|name| self.meet_all(name));
     }
 
-    fn linked(&self, a: &ServerName, b: &ServerName) -> bool {
+    /// Whether requests of one server get through to another. Their answers come back the same way, as over a connection
+    /// that only one of them can make.
+    fn reaches(&self, from: &ServerName, to: &ServerName) -> bool {
         let state = self.state.borrow();
-        let both_up = state.stations.contains_key(a) && state.stations.contains_key(b);
-        let open = |from: &ServerName, to: &ServerName| !state.cut.contains(&(from.to_owned(), to.to_owned()));
-        both_up && open(a, b) && open(b, a)
+        let both_up = state.stations.contains_key(from) && state.stations.contains_key(to);
+        both_up && !state.cut.contains(&(from.to_owned(), to.to_owned()))
     }
 
     /// Tells `name` and each server it can reach that they are connected, each a little later.
     fn meet_all(&self, name: &ServerName) {
         let others: Vec<_> = self.state.borrow().stations.keys().filter(|other| *other != name).cloned().collect();
         for other in others {
-            if self.linked(name, &other) {
+            if self.reaches(name, &other) {
                 self.introduce(name, &other);
+            }
+            if self.reaches(&other, name) {
                 self.introduce(&other, name);
             }
         }
@@ -123,7 +145,7 @@ impl Network {
         tasks.spawn(Box::pin(async move {
             waiting.await;
             let homeserver = network.state.borrow().stations.get(&to).and_then(|station| station.homeserver.upgrade());
-            if let Some(homeserver) = homeserver.filter(|_| network.linked(&to, &peer)) {
+            if let Some(homeserver) = homeserver.filter(|_| network.reaches(&to, &peer)) {
                 homeserver.peer_connected(peer);
             }
         }));
@@ -142,26 +164,26 @@ impl Network {
     ) -> Result<http::Response<Bytes>, TransportError> {
         let weather = self.state.borrow().weather;
         self.latency().await;
-        if !self.linked(&from, &to) {
+        if !self.reaches(&from, &to) {
             return Err(TransportError::Unreachable { server: to, reason: "no link".to_owned() });
         }
         let lost_on_the_way = self.random.chance(weather.loss);
+        let late = self.random.chance(weather.late);
         let answer_lost = self.random.chance(weather.loss);
         let twice = self.random.chance(weather.duplication);
         if lost_on_the_way {
             self.time.sleep(REQUEST_TIMEOUT_MS).await;
             return Err(TransportError::TimedOut { server: to });
         }
+        if late {
+            let delay_ms = self.random.between(REQUEST_TIMEOUT_MS, LATE_MAX_MS);
+            self.deliver_later(&from, key, &to, request, delay_ms);
+            self.time.sleep(REQUEST_TIMEOUT_MS).await;
+            return Err(TransportError::TimedOut { server: to });
+        }
         if twice {
-            let again = self.deliver(&from, key, &to, clone_of(&request));
-            let late = self.latency();
-            let tasks = self.state.borrow().stations.get(&to).map(|station| station.tasks.clone());
-            if let Some(tasks) = tasks {
-                tasks.spawn(Box::pin(async move {
-                    late.await;
-                    drop(again.await);
-                }));
-            }
+            let delay_ms = self.random.between(LATENCY_MIN_MS, LATENCY_MAX_MS);
+            self.deliver_later(&from, key, &to, request.clone(), delay_ms);
         }
         let answer = self.deliver(&from, key, &to, request).await;
         self.latency().await;
@@ -170,9 +192,26 @@ impl Network {
             return Err(TransportError::TimedOut { server: to });
         }
         match answer {
-            Some(answer) if self.linked(&from, &to) => Ok(answer),
+            Some(answer) if self.reaches(&from, &to) => Ok(answer),
             _ => Err(TransportError::Interrupted { server: to, reason: "the link broke".to_owned() }),
         }
+    }
+
+    /// Nobody waits for the answer.
+    fn deliver_later(
+        &self,
+        from: &ServerName,
+        key: PublicKey,
+        to: &ServerName,
+        request: http::Request<Bytes>,
+        delay_ms: u64,
+    ) {
+        let Some(tasks) = self.state.borrow().stations.get(to).map(|station| station.tasks.clone()) else { return };
+        let (network, from, to) = (self.clone(), from.to_owned(), to.to_owned());
+        tasks.spawn(Box::pin(async move {
+            network.time.sleep(delay_ms).await;
+            drop(network.deliver(&from, key, &to, request).await);
+        }));
     }
 
     /// Runs the request on the other server, as one of its tasks: it dies with the server.
@@ -186,7 +225,8 @@ impl Network {
         let (path, body) = (request.uri().path().to_owned(), request.body().clone());
         let size = body.len();
         self.note(format!("{} -> {} {} {path} {size}", short(from), short(to), request.method()));
-        self.state.borrow_mut().carried.push((from.to_owned(), to.to_owned(), path, body));
+        let carried = Carried { from: from.to_owned(), to: to.to_owned(), path, body };
+        self.state.borrow_mut().carried.push(carried);
         let (sender, receiver) = oneshot::channel();
         let state = self.state.borrow();
         let Some(station) = state.stations.get(to) else { return Box::pin(async { None }) };
@@ -218,14 +258,10 @@ impl Transport for SimTransport {
 
     fn connected(&self) -> Vec<OwnedServerName> {
         let others: Vec<_> = self.network.state.borrow().stations.keys().cloned().collect();
-        others.into_iter().filter(|other| *other != self.name && self.network.linked(&self.name, other)).collect()
+        others.into_iter().filter(|other| *other != self.name && self.network.reaches(&self.name, other)).collect()
     }
 
     fn add_address_hints(&self, _server: &ServerName, _addresses: Vec<String>) {}
-}
-
-fn clone_of(request: &http::Request<Bytes>) -> http::Request<Bytes> {
-    request.clone()
 }
 
 /// Enough of a server's name to tell it from others.

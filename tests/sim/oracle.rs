@@ -1,20 +1,27 @@
 //! What must hold, whatever happened.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use futures::executor::block_on;
-use ruma::EventId;
-use serde_json::Value;
-use warren::homeserver::inspect::InspectedRoom;
+use ruma::{EventId, OwnedEventId, ServerName};
+use serde_json::{Value, json};
+use warren::{
+    domain::{
+        event::check::{event_id_of, parse_object},
+        room_version::rules,
+    },
+    homeserver::inspect::{InspectedEvent, InspectedRoom, InspectedState},
+    storage::tables::StoredVerdict,
+};
 
-use super::{network::short, story::Story};
+use super::{
+    network::{Carried, short},
+    story::Story,
+};
 
 /// Each resident server's view of the room.
 fn views(story: &mut Story) -> BTreeMap<usize, InspectedRoom> {
     let mut views = BTreeMap::new();
-    for index in 0..story.world.servers.len() {
-        if !story.world.is_up(index) {
-            continue;
-        }
+    for index in (0..story.plan.servers).filter(|index| story.world.is_up(*index)) {
         let homeserver = story.world.homeserver(index);
         let room = block_on(homeserver.inspect_room(&story.room_id)).expect("the store reads");
         views.extend(room.filter(|room| room.resident).map(|room| (index, room)));
@@ -22,15 +29,69 @@ fn views(story: &mut Story) -> BTreeMap<usize, InspectedRoom> {
     views
 }
 
-/// The servers that are in the room.
+/// The servers whose first user is in the room, as they themselves know it.
 pub fn present(story: &mut Story) -> BTreeSet<usize> {
-    views(story).into_keys().collect()
+    let views = views(story);
+    let is_in = |(index, view): (usize, InspectedRoom)| {
+        let user = &story.world.servers[index].users[0].id;
+        (membership(story, index, &view.state, user.as_str()).as_deref() == Some("join")).then_some(index)
+    };
+    views.into_iter().filter_map(is_in).collect()
 }
 
-/// Whether two servers in the room see its state differently now.
-pub fn disagree(story: &mut Story) -> bool {
+/// What a server's state says of a user.
+fn membership(story: &Story, index: usize, state: &InspectedState, user: &str) -> Option<String> {
+    let event_id = state.get(&("m.room.member".to_owned(), user.to_owned()))?;
+    let event = event_at(story, index, event_id)?;
+    let event: Value = serde_json::from_str(&event.json).expect("events are JSON");
+    event["content"]["membership"].as_str().map(ToOwned::to_owned)
+}
+
+fn event_at(story: &Story, index: usize, event_id: &EventId) -> Option<InspectedEvent> {
+    block_on(story.world.homeserver(index).inspect_event(event_id)).expect("the store reads")
+}
+
+/// What must hold at every moment; returns whether two servers in the room see its state differently now.
+pub fn watch(story: &mut Story) -> bool {
     let views = views(story);
+    let mut by_heads: BTreeMap<&BTreeSet<_>, (usize, &InspectedRoom)> = BTreeMap::new();
+    for (index, view) in &views {
+        match by_heads.entry(&view.heads) {
+            Entry::Vacant(first) => drop(first.insert((*index, view))),
+            Entry::Occupied(first) => {
+                let (other, expected) = first.get();
+                assert_eq!(expected.state, view.state, "servers {other} and {index} have equal heads, and other state");
+            }
+        }
+    }
     views.values().zip(views.values().skip(1)).any(|(a, b)| a.state != b.state)
+}
+
+/// How often events were judged how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Verdicts {
+    pub accepted: usize,
+    pub soft_failed: usize,
+    pub rejected: usize,
+}
+
+pub fn verdicts(story: &mut Story) -> Verdicts {
+    let mut verdicts = Verdicts::default();
+    for index in views(story).into_keys() {
+        for verdict in judged(story, index).into_values() {
+            match verdict {
+                StoredVerdict::Accepted => verdicts.accepted += 1,
+                StoredVerdict::SoftFailed => verdicts.soft_failed += 1,
+                StoredVerdict::Rejected => verdicts.rejected += 1,
+            }
+        }
+    }
+    verdicts
+}
+
+/// Every event of the room that a server has and knows the state before of.
+fn judged(story: &Story, index: usize) -> BTreeMap<OwnedEventId, StoredVerdict> {
+    block_on(story.world.homeserver(index).inspect_verdicts(&story.room_id)).expect("the store reads")
 }
 
 pub fn check(story: &mut Story) {
@@ -74,7 +135,7 @@ fn same_room_everywhere(story: &mut Story) {
         let waiting: Vec<_> = homeserver
             .outbox()
             .into_iter()
-            .filter(|status| story.world.servers.iter().any(|server| server.name == status.destination))
+            .filter(|status| story.world.servers[..story.plan.servers].iter().any(|s| s.name == status.destination))
             .collect();
         assert!(waiting.is_empty(), "server {index} still has something to send: {waiting:?}");
     }
@@ -82,8 +143,8 @@ fn same_room_everywhere(story: &mut Story) {
 
 /// Says what each server thinks of an event they disagree about.
 fn explain(story: &Story, event_id: &EventId) {
-    for index in 0..story.world.servers.len() {
-        match block_on(story.world.homeserver(index).inspect_event(event_id)).expect("the store reads") {
+    for index in 0..story.plan.servers {
+        match event_at(story, index, event_id) {
             Some(event) => {
                 let state: Vec<_> = event
                     .state_before
@@ -98,21 +159,19 @@ fn explain(story: &Story, event_id: &EventId) {
     }
 }
 
-/// Verdicts and the state before an event do not depend on who judges it or in which order it heard of things.
+/// Whether an event is rejected, and the state before it, do not depend on who judges it or in which order it heard of
+/// things.
 fn same_state_before_every_event(story: &mut Story) {
-    for sent in story.sent.clone() {
-        let mut seen = None;
-        for index in 0..story.world.servers.len() {
-            let homeserver = story.world.homeserver(index);
-            let Some(event) = block_on(homeserver.inspect_event(&sent.event_id)).expect("the store reads") else {
-                continue;
-            };
+    let mut seen: BTreeMap<OwnedEventId, (usize, InspectedState, bool)> = BTreeMap::new();
+    for index in 0..story.plan.servers {
+        for event_id in judged(story, index).into_keys() {
+            let Some(event) = event_at(story, index, &event_id) else { continue };
             let Some(state_before) = event.state_before else { continue };
-            let rejected = event.verdict == warren::storage::tables::StoredVerdict::Rejected;
-            match &seen {
-                None => seen = Some((index, state_before, rejected)),
+            let rejected = event.verdict == StoredVerdict::Rejected;
+            match seen.get(&event_id) {
+                None => drop(seen.insert(event_id, (index, state_before, rejected))),
                 Some((other, state, verdict)) => {
-                    let what = format!("{} at servers {other} and {index}", sent.event_id);
+                    let what = format!("{event_id} at servers {other} and {index}");
                     assert_eq!(*state, state_before, "different state before {what}");
                     assert_eq!(*verdict, rejected, "different verdicts on {what}");
                 }
@@ -127,12 +186,12 @@ fn nothing_sent_is_lost(story: &mut Story) {
     let views = views(story);
     for sent in story.sent.clone() {
         let mut has = BTreeMap::new();
-        for index in views.keys().copied().filter(|index| story.faithful[*index]) {
+        for index in views.keys().copied().filter(|index| story.is_faithful(*index)) {
             let homeserver = story.world.homeserver(index);
             let event = block_on(homeserver.inspect_event(&sent.event_id)).expect("the store reads");
             has.insert(index, event.is_some_and(|event| event.state_before.is_some()));
         }
-        let may_be_gone = story.world.servers[sent.server].lost_power || !story.faithful[sent.server];
+        let may_be_gone = story.world.servers[sent.server].lost_power || !story.is_faithful(sent.server);
         let gone_everywhere = has.values().all(|has| !has);
         assert!(
             has.values().all(|has| *has) || (may_be_gone && gone_everywhere),
@@ -143,13 +202,46 @@ fn nothing_sent_is_lost(story: &mut Story) {
     }
 }
 
-/// Events go to servers of people who are or were in the room or invited, which here is everybody but strangers: no
-/// request may carry an event of the room to a server none of whose users ever asked to join.
+/// A server that was never in the room hears nothing of it; and what a server says of its own in the room goes to servers
+/// with somebody in it then, or whom it is about.
 fn nothing_leaves_the_room(story: &mut Story) {
-    let known: Vec<_> = story.world.servers.iter().map(|server| server.name.clone()).collect();
-    for (from, to, path, _) in story.world.network.carried() {
-        assert!(known.contains(&to), "{} sent {path} to a stranger", short(&from));
+    let stranger = &story.world.servers[story.stranger].name;
+    let room = story.room_id.as_str().trim_start_matches('!').split(':').next().expect("a room id");
+    for Carried { from, to, path, body, .. } in &story.carried {
+        let about_it = path.contains(room) || body.windows(room.len()).any(|part| part == room.as_bytes());
+        assert!(to != stranger || !about_it, "{} sent {path} to a stranger", short(from));
+        if !about_it || !path.contains("/send/") {
+            continue;
+        }
+        let transaction: Value = serde_json::from_slice(body).expect("a transaction is JSON");
+        let pdus = transaction["pdus"].as_array().cloned().unwrap_or_default();
+        pdus.iter().for_each(|pdu| stays_in_the_room(story, from, to, pdu));
     }
+}
+
+fn stays_in_the_room(story: &Story, from: &ServerName, to: &ServerName, pdu: &Value) {
+    let Some(index) = story.world.servers[..story.plan.servers].iter().position(|server| server.name == from) else {
+        return;
+    };
+    let is_of = |user: &Value, server: &ServerName| {
+        user.as_str().is_some_and(|user| user.strip_suffix(server.as_str()).is_some_and(|user| user.ends_with(':')))
+    };
+    if pdu["room_id"] != story.room_id.as_str() || !is_of(&pdu["sender"], from) || is_of(&pdu["state_key"], to) {
+        return;
+    }
+    // What it lost with its power it cannot be asked about.
+    let Some(state) = event_at(story, index, &id_of(story, pdu)).and_then(|event| event.state_before) else { return };
+    let members = state.keys().filter(|(kind, user)| kind == "m.room.member" && is_of(&json!(user), to));
+    let mut memberships = members.map(|(_, user)| membership(story, index, &state, user));
+    let somebody = memberships.any(|membership| membership.as_deref() == Some("join"));
+    assert!(somebody, "{} sent {} what nobody there may know: {pdu}", short(from), short(to));
+}
+
+fn id_of(story: &Story, pdu: &Value) -> OwnedEventId {
+    let version = story.plan.room_version.as_str().try_into().expect("a room version");
+    let raw = serde_json::value::to_raw_value(pdu).expect("JSON serializes");
+    let object = parse_object(&raw).expect("it is an event");
+    event_id_of(&object, &rules(&version).expect("it is supported")).expect("it has an id")
 }
 
 /// The end of the story in one line.
@@ -161,7 +253,7 @@ pub fn fingerprint(story: &mut Story) -> String {
 /// What people read while apart, all know once they have met.
 fn everybody_knows_who_read(story: &mut Story) {
     let Some(last) = story.last_read.clone() else { return };
-    let present: Vec<usize> = views(story).keys().copied().collect();
+    let present = present(story);
     for index in &present {
         let (status, body) = story.world.ask(*index, "GET", "/_matrix/client/v3/sync", Value::Null).expect("it is up");
         assert_eq!(status, 200, "{body}");
@@ -169,7 +261,7 @@ fn everybody_knows_who_read(story: &mut Story) {
         let ephemeral = room["ephemeral"]["events"].as_array().cloned().unwrap_or_default();
         let receipts = ephemeral.iter().find(|event| event["type"] == "m.receipt");
         for reader in &present {
-            let user = story.world.servers[*reader].user.as_str();
+            let user = story.world.servers[*reader].users[0].id.as_str();
             let read = receipts.is_some_and(|event| event["content"][last.as_str()]["m.read"][user].is_object());
             assert!(read, "server {index} does not know that {user} read {last}: {receipts:?}");
         }

@@ -1,5 +1,8 @@
 //! Homeservers, the people on them, and the loop that runs all of it in virtual time.
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use bytes::Bytes;
 use futures::{
@@ -17,13 +20,10 @@ use warren::{
 
 use super::{
     clock::{SimTime, SkewedClock},
-    disk::SimDisk,
+    disk::{Doom, SimDisk},
     network::{Network, SimTransport, Station, Weather, short},
     random::Random,
 };
-
-/// Clocks are off by up to this much either way.
-const SKEW_MAX_MS: u64 = 5_000;
 
 /// The tasks of one run of one server; they end with it.
 struct SimTasks {
@@ -62,13 +62,19 @@ struct Running {
     tasks: Rc<SimTasks>,
 }
 
-/// One homeserver with one user, up or down.
+/// Somebody with an account, and a session of theirs.
+pub struct User {
+    pub id: OwnedUserId,
+    token: String,
+}
+
+/// One homeserver and its people, up or down.
 pub struct Server {
     pub name: OwnedServerName,
-    pub user: OwnedUserId,
-    token: String,
+    /// At least one. The first follows the room through `/sync`.
+    pub users: Vec<User>,
     disk: SimDisk,
-    skew_ms: i64,
+    skew_ms: Rc<Cell<i64>>,
     running: Option<Running>,
     /// Whether a crash has cost it acknowledged but relaxed commits.
     pub lost_power: bool,
@@ -80,35 +86,44 @@ pub struct World {
     pub network: Network,
     pub random: Random,
     pub servers: Vec<Server>,
+    skew_max_ms: u64,
+    /// Servers that ended since somebody asked, by crash or loss of power, and whether it was the latter.
+    ended: Vec<(usize, bool)>,
 }
 
 impl World {
-    pub fn new(seed: u64, server_count: usize, weather: Weather) -> Self {
+    pub fn new(seed: u64, weather: Weather, skew_max_ms: u64) -> Self {
         let random = Random::new(seed);
         let time = SimTime::new();
         let network = Network::new(time.clone(), random.fork(), weather);
-        let mut world = Self { pool: LocalPool::new(), time, network, random, servers: Vec::new() };
-        for index in 0..server_count {
-            world.add_server(index);
-        }
-        world
+        Self { pool: LocalPool::new(), time, network, random, servers: Vec::new(), skew_max_ms, ended: Vec::new() }
     }
 
-    fn add_server(&mut self, index: usize) {
-        let skew_ms = self.random.below(2 * SKEW_MAX_MS) as i64 - SKEW_MAX_MS as i64;
+    /// A new homeserver with so many users; answers its index.
+    pub fn add_server(&mut self, users: usize) -> usize {
+        let index = self.servers.len();
         let disk = SimDisk::default();
-        let (name, running) = self.boot(&disk, skew_ms);
-        let body = json!({ "username": format!("user{index}"), "auth": { "type": "m.login.dummy" } });
-        let homeserver = running.homeserver.clone();
-        let registered = self.run(request(homeserver, "POST", "/_matrix/client/v3/register", None, body));
-        let (_, registered) = registered.expect("a new server answers");
-        let text = |field: &str| registered[field].as_str().expect("registration succeeds").to_owned();
-        let user = text("user_id").try_into().expect("a user id");
-        let token = text("access_token");
-        self.servers.push(Server { name, user, token, disk, skew_ms, running: Some(running), lost_power: false });
+        let skew_ms = Rc::new(Cell::new(self.draw_skew_ms()));
+        let (name, running) = self.boot(&disk, skew_ms.clone()).expect("nothing stops a new server");
+        let running = Some(running);
+        self.servers.push(Server { name, users: Vec::new(), disk, skew_ms, running, lost_power: false });
+        for user in 0..users {
+            let body = json!({ "username": format!("user{index}-{user}"), "auth": { "type": "m.login.dummy" } });
+            let registered = self.ask_with(index, "POST", "/_matrix/client/v3/register", None, body);
+            let (_, registered) = registered.expect("a new server answers");
+            let text = |field: &str| registered[field].as_str().expect("registration succeeds").to_owned();
+            let id = text("user_id").try_into().expect("a user id");
+            self.servers[index].users.push(User { id, token: text("access_token") });
+        }
+        index
     }
 
-    fn boot(&mut self, disk: &SimDisk, skew_ms: i64) -> (OwnedServerName, Running) {
+    fn draw_skew_ms(&self) -> i64 {
+        self.random.below(2 * self.skew_max_ms) as i64 - self.skew_max_ms as i64
+    }
+
+    /// `None` if it died while it started.
+    fn boot(&mut self, disk: &SimDisk, skew_ms: Rc<Cell<i64>>) -> Option<(OwnedServerName, Running)> {
         let tasks = Rc::new(SimTasks { spawner: self.pool.spawner(), handles: RefCell::default() });
         let clock = Rc::new(SkewedClock { time: self.time.clone(), skew_ms });
         let entropy = Rc::new(self.random.fork());
@@ -125,31 +140,60 @@ impl World {
             let homeserver = Homeserver::start(environment, Rc::new(identity), Options::default()).await;
             (name, homeserver.expect("the homeserver starts"))
         };
-        let (name, homeserver) = self.run(Box::pin(async move { Some(starting.await) })).expect("it starts");
+        let Some((name, homeserver)) = self.run(&tasks, disk, Box::pin(starting)) else {
+            tasks.stop();
+            disk.cut_off();
+            return None;
+        };
         let station = Station { homeserver: Rc::downgrade(&homeserver), tasks: tasks.clone() };
         self.network.go_up(&name, station);
-        (name, Running { homeserver, tasks })
+        Some((name, Running { homeserver, tasks }))
     }
 
-    /// Stops a server dead; with `power_loss` its relaxed commits are gone as well.
+    /// Stops a server dead; with `power_loss` some of its relaxed commits are gone as well.
     pub fn crash(&mut self, index: usize, power_loss: bool) {
         let server = &mut self.servers[index];
         let Some(running) = server.running.take() else { return };
         self.network.go_down(&server.name);
         running.tasks.stop();
         server.disk.cut_off();
-        let lost = power_loss && server.disk.lose_relaxed();
-        server.lost_power |= lost;
-        let how = if lost { "loses power" } else { "crashes" };
+        let at_stake = server.disk.relaxed_commits();
+        let lost = if power_loss && at_stake > 0 { 1 + self.random.below(at_stake as u64) as usize } else { 0 };
+        server.disk.lose(lost);
+        server.lost_power |= lost > 0;
+        self.ended.push((index, lost > 0));
+        let how = if lost > 0 { format!("loses power and {lost} commits") } else { "crashes".to_owned() };
         self.network.note(format!("{} {how}", short(&self.servers[index].name)));
+    }
+
+    /// The server is to die in one of its next commits.
+    pub fn doom(&mut self, index: usize, doom: Option<Doom>) {
+        self.servers[index].disk.set_doom(doom);
+    }
+
+    /// Servers that crashed since this was asked last, and whether that cost them commits.
+    pub fn take_ended(&mut self) -> Vec<(usize, bool)> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Ends the servers that died in a commit.
+    fn bury_the_dead(&mut self) {
+        for index in 0..self.servers.len() {
+            let struck = self.servers[index].disk.struck().filter(|_| self.is_up(index));
+            if let Some(doom) = struck {
+                self.network.note(format!("{} dies in a commit", short(&self.servers[index].name)));
+                self.crash(index, doom.power_loss);
+            }
+        }
     }
 
     pub fn restart(&mut self, index: usize) {
         if self.servers[index].running.is_none() {
-            let (disk, skew_ms) = (self.servers[index].disk.clone(), self.servers[index].skew_ms);
-            let (_, running) = self.boot(&disk, skew_ms);
-            self.network.note(format!("{} is back", short(&self.servers[index].name)));
-            self.servers[index].running = Some(running);
+            let (disk, skew_ms) = (self.servers[index].disk.clone(), self.servers[index].skew_ms.clone());
+            let running = self.boot(&disk, skew_ms);
+            let how = if running.is_some() { "is back" } else { "dies while it starts" };
+            self.network.note(format!("{} {how}", short(&self.servers[index].name)));
+            self.servers[index].running = running.map(|(_, running)| running);
         }
     }
 
@@ -157,41 +201,77 @@ impl World {
         self.servers[index].running.is_some()
     }
 
+    /// Sets a server's clock to something else.
+    pub fn jump_clock(&mut self, index: usize) {
+        let skew_ms = self.draw_skew_ms();
+        self.servers[index].skew_ms.set(skew_ms);
+        self.network.note(format!("the clock of {} is off by {skew_ms} ms", short(&self.servers[index].name)));
+    }
+
     pub fn homeserver(&self, index: usize) -> Rc<Homeserver> {
         self.servers[index].running.as_ref().expect("the server is up").homeserver.clone()
     }
 
-    /// A request of the server's user; `None` if it is down.
+    /// A request of the server's first user; `None` if it is down, or dies of it.
     pub fn ask(&mut self, index: usize, method: &str, path: &str, body: Value) -> Option<(u16, Value)> {
-        let homeserver = self.servers[index].running.as_ref()?.homeserver.clone();
-        let token = self.servers[index].token.clone();
-        self.run(request(homeserver, method, path, Some(token), body))
+        self.ask_as(index, 0, method, path, body)
     }
 
-    /// Starts a request of the server's user without waiting for it; the answer goes to the log.
-    pub fn start(&mut self, index: usize, method: &str, path: &str, body: Value) {
-        let Some(running) = &self.servers[index].running else { return };
-        let what = format!("{} {method} {}", short(&self.servers[index].name), path.split('?').next().unwrap_or(path));
-        let answer = request(running.homeserver.clone(), method, path, Some(self.servers[index].token.clone()), body);
+    /// A request of one of the server's users.
+    pub fn ask_as(&mut self, index: usize, user: usize, method: &str, path: &str, body: Value) -> Option<(u16, Value)> {
+        let token = self.servers[index].users[user].token.clone();
+        self.ask_with(index, method, path, Some(token), body)
+    }
+
+    fn ask_with(
+        &mut self,
+        index: usize,
+        method: &str,
+        path: &str,
+        token: Option<String>,
+        body: Value,
+    ) -> Option<(u16, Value)> {
+        let server = &self.servers[index];
+        let (running, disk) = (server.running.as_ref()?, server.disk.clone());
+        let (homeserver, tasks) = (running.homeserver.clone(), running.tasks.clone());
+        let answer = self.run(&tasks, &disk, request(homeserver, method, path, token, body));
+        self.bury_the_dead();
+        answer
+    }
+
+    /// Starts a request of one of the server's users without waiting for it; the answer goes to the log.
+    pub fn start(&mut self, index: usize, user: usize, method: &str, path: &str, body: Value) {
+        let server = &self.servers[index];
+        let Some(running) = &server.running else { return };
+        let what = format!("{} {method} {}", short(&server.name), path.split('?').next().unwrap_or(path));
+        let token = Some(server.users[user].token.clone());
+        let answer = request(running.homeserver.clone(), method, path, token, body);
         let network = self.network.clone();
         running.tasks.spawn(Box::pin(async move {
-            if let Some((status, body)) = answer.await {
-                network.note(format!("{what} = {status} {}", body["errcode"].as_str().unwrap_or_default()));
-            }
+            let (status, body) = answer.await;
+            network.note(format!("{what} = {status} {}", body["errcode"].as_str().unwrap_or_default()));
         }));
     }
 
-    /// Runs `future` to its end in virtual time.
-    fn run<T: 'static>(&mut self, future: LocalBoxFuture<'static, Option<T>>) -> Option<T> {
+    /// Runs `future` to its end in virtual time, or until the server whose task it is has died.
+    fn run<T: 'static>(
+        &mut self,
+        tasks: &Rc<SimTasks>,
+        disk: &SimDisk,
+        future: LocalBoxFuture<'static, T>,
+    ) -> Option<T> {
         let slot = Rc::new(RefCell::new(None));
         let result = slot.clone();
-        let task = async move { *result.borrow_mut() = Some(future.await) };
-        self.pool.spawner().spawn_local(task).expect("the pool runs");
+        tasks.spawn(Box::pin(async move { *result.borrow_mut() = Some(future.await) }));
         loop {
             self.pool.run_until_stalled();
             if let Some(result) = slot.borrow_mut().take() {
-                return result;
+                return Some(result);
             }
+            if disk.struck().is_some() {
+                return None;
+            }
+            self.bury_the_dead();
             assert!(self.time.advance(u64::MAX), "a request waits for nothing");
         }
     }
@@ -201,11 +281,13 @@ impl World {
         let until_ms = self.time.now_ms() + duration_ms;
         loop {
             self.pool.run_until_stalled();
+            self.bury_the_dead();
             if !self.time.advance(until_ms) {
                 break;
             }
         }
         self.pool.run_until_stalled();
+        self.bury_the_dead();
     }
 }
 
@@ -215,7 +297,7 @@ fn request(
     path: &str,
     token: Option<String>,
     body: Value,
-) -> LocalBoxFuture<'static, Option<(u16, Value)>> {
+) -> LocalBoxFuture<'static, (u16, Value)> {
     let mut builder = http::Request::builder().method(method).uri(path);
     if let Some(token) = token {
         builder = builder.header("authorization", format!("Bearer {token}"));
@@ -224,6 +306,6 @@ fn request(
     let request = builder.body(body).expect("a valid request");
     Box::pin(async move {
         let (parts, body) = api::handle(&homeserver, request, Origin::Client).await.into_parts();
-        Some((parts.status.as_u16(), serde_json::from_slice(&body).unwrap_or_default()))
+        (parts.status.as_u16(), serde_json::from_slice(&body).unwrap_or_default())
     })
 }
