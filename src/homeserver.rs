@@ -229,6 +229,7 @@ pub struct Homeserver {
     pub(crate) telling_notices: Mutex<()>,
     pub(crate) comparing: heads::Comparing,
     pub(crate) absent: heads::absent::Absent,
+    pub(crate) quiet: heads::quiet::Quiet,
     /// Held while a room is created, so that a repeated request sees what the first made.
     pub(crate) creating: Mutex<()>,
     pub(crate) joins: Joins,
@@ -289,6 +290,7 @@ impl Homeserver {
             telling_notices: Mutex::default(),
             comparing: heads::Comparing::default(),
             absent: heads::absent::Absent::default(),
+            quiet: heads::quiet::Quiet::default(),
             creating: Mutex::default(),
             joins: Joins::default(),
             purging: Mutex::default(),

@@ -1,6 +1,8 @@
 //! Anti-entropy: servers that share a room tell each other their forward extremities when they meet, and each fetches
-//! what it lacks, so that nothing waits for the next message. Carried as an EDU of our own that others ignore.
+//! what it lacks, so that nothing waits for the next message; and once more when a room has become quiet. Carried as an
+//! EDU of our own that others ignore.
 pub mod absent;
+pub mod quiet;
 
 use std::{
     cell::RefCell,
@@ -139,6 +141,8 @@ async fn compare(server: &Rc<Homeserver>, origin: &OwnedServerName, content: Hea
         catch_up(server, &room, lacking, origin).await?;
         if room.has_joined_server(origin) && room.live().heads.iter().any(|head| !theirs.contains(head)) {
             ahead.push(room.clone());
+        } else if room.live().heads.len() == theirs.len() {
+            quiet::agreed(server, &room.id, origin);
         }
         compared.push(room);
     }

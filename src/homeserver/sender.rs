@@ -14,7 +14,14 @@ use ruma::{
 };
 use serde::Serialize;
 
-use super::{Homeserver, heads::absent, peers::PeerError};
+use super::{
+    Homeserver,
+    heads::{
+        HEADS_EDU_TYPE,
+        absent::{self, ASKED_ABOUT_FAILURES_MAX},
+    },
+    peers::PeerError,
+};
 use crate::{
     domain::outbox::{
         Backoff, OUTBOX_BACKOFF_MAX_MS, OUTBOX_INVITE_BACKOFF_MAX_MS, TRANSACTION_EDUS_MAX, TRANSACTION_PDUS_MAX,
@@ -28,6 +35,8 @@ use crate::{
 
 /// Passing EDUs (typing, heads) waiting for one destination; the oldest go first.
 const PASSING_EDUS_MAX: usize = 100;
+/// How often heads are told again to a server that is connected and does not take them.
+const HEADS_REPEATS_MAX: u32 = 5;
 
 /// What waits for one destination, for the page to show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -203,7 +212,8 @@ async fn run(server: Rc<Homeserver>, destination: OwnedServerName) {
             }
         });
         sender.changed();
-        if matches!(round, Round::Failed { .. }) && sender.waiting(&destination) > 0 {
+        let failures = sender.with(&destination, |entry| entry.backoff.failures());
+        if (1..=ASKED_ABOUT_FAILURES_MAX).contains(&failures) && sender.waiting(&destination) > 0 {
             absent::missed(&server, &destination);
         }
         if stop {
@@ -264,12 +274,30 @@ async fn send_next(server: &Rc<Homeserver>, destination: &OwnedServerName) -> Re
         }
         // What cannot be read says nothing about what became of the events.
         Err(error @ PeerError::Malformed { .. }) => return Ok(Round::failed(error)),
-        Err(error) if error.is_temporary() => return Ok(Round::failed(error)),
+        Err(error) if error.is_temporary() => {
+            keep_heads(server, destination, passing);
+            return Ok(Round::failed(error));
+        }
         // It will never take this transaction; keeping it would dam up all that follows.
         Err(error) => tracing::warn!(%destination, %error, "transaction given up"),
     }
     forget(server, destination, rows.into_iter().map(|(key, _)| key).collect()).await?;
     Ok(Round::Sent)
+}
+
+/// A lost comparison of heads is made up for when the servers meet. As long as they are connected they do not meet, so it
+/// is sent again, a few times.
+fn keep_heads(server: &Homeserver, destination: &OwnedServerName, passing: Vec<serde_json::Value>) {
+    if !server.environment.transport.connected().contains(destination) {
+        return;
+    }
+    server.sender.with(destination, |entry| {
+        if entry.backoff.failures() < HEADS_REPEATS_MAX {
+            let heads = passing.into_iter().filter(|edu| edu["edu_type"] == HEADS_EDU_TYPE);
+            let room_left = PASSING_EDUS_MAX.saturating_sub(entry.passing.len());
+            entry.passing.extend(heads.take(room_left));
+        }
+    });
 }
 
 async fn forget(

@@ -65,6 +65,7 @@ mod federation_leaves;
 mod federation_outbox;
 mod federation_pdus;
 mod federation_presence;
+mod federation_quiet;
 mod federation_restricted;
 mod federation_scene;
 mod federation_space;

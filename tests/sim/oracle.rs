@@ -18,6 +18,9 @@ use super::{
     story::Story,
 };
 
+/// Requests of one server in an hour while something waits for servers that are gone: three at each of up to twelve failures.
+const REQUESTS_ABOUT_GHOSTS_MAX: usize = 36;
+
 /// Each resident server's view of the room.
 fn views(story: &mut Story) -> BTreeMap<usize, InspectedRoom> {
     let mut views = BTreeMap::new();
@@ -182,7 +185,7 @@ fn same_state_before_every_event(story: &mut Story) {
 
 /// A message that was acknowledged is stored by every server that was in the room all the time. What only a server had
 /// that then lost power may be gone, but not from some and not from others.
-fn nothing_sent_is_lost(story: &mut Story) {
+pub fn nothing_sent_is_lost(story: &mut Story) {
     let views = views(story);
     for sent in story.sent.clone() {
         let mut has = BTreeMap::new();
@@ -217,6 +220,14 @@ fn nothing_leaves_the_room(story: &mut Story) {
         let pdus = transaction["pdus"].as_array().cloned().unwrap_or_default();
         pdus.iter().for_each(|pdu| stays_in_the_room(story, from, to, pdu));
     }
+}
+
+/// Servers that have compared what they know have nothing to say to each other. What waits for servers that are gone is
+/// tried now and then, and others are asked about those.
+pub fn stays_silent(story: &Story, carried: &[Carried]) {
+    let allowed = if story.plan.ghosts > 0 { story.plan.servers * REQUESTS_ABOUT_GHOSTS_MAX } else { 0 };
+    let first: Vec<_> = carried.iter().take(3).collect();
+    assert!(carried.len() <= allowed, "{} requests in an hour without events: {first:?}", carried.len());
 }
 
 fn stays_in_the_room(story: &Story, from: &ServerName, to: &ServerName, pdu: &Value) {

@@ -66,7 +66,7 @@ pub fn run(seed: u64) -> Report {
     // A network that never disagreed proves nothing about agreeing.
     assert!(story.diverged, "the servers agreed all the time");
     story.make_peace();
-    story.look();
+    story.rest();
     oracle::check(&mut story);
     let present = oracle::present(&mut story);
     story.audience.check(&mut story.world, &present);
@@ -175,12 +175,13 @@ impl Story {
             }
         }
         self.diverged |= oracle::watch(self);
-        let carried = self.world.network.take_carried();
-        self.carried.extend(
-            carried.into_iter().filter(|carried| {
-                carried.path.contains("/send/") || carried.to == self.world.servers[self.stranger].name
-            }),
-        );
+        self.keep_carried();
+    }
+
+    fn keep_carried(&mut self) {
+        let stranger = &self.world.servers[self.stranger].name;
+        let carried = self.world.network.take_carried().into_iter();
+        self.carried.extend(carried.filter(|carried| carried.path.contains("/send/") || carried.to == *stranger));
     }
 
     /// Two sides that do not hear each other say different things of the room, first of all.
@@ -359,6 +360,8 @@ impl Story {
         self.world.network.heal();
         self.world.pass(20 * MINUTE_MS);
         self.look();
+        // Without a further word.
+        oracle::nothing_sent_is_lost(self);
         for index in 0..self.plan.servers {
             self.send(index, 0);
             self.world.pass(MINUTE_MS);
@@ -381,5 +384,13 @@ impl Story {
         self.world.network.heal();
         self.world.pass(MINUTE_MS);
         self.last_read = Some(last);
+    }
+
+    /// Nothing happens for an hour.
+    fn rest(&mut self) {
+        self.world.pass(10 * MINUTE_MS);
+        self.keep_carried();
+        self.world.pass(60 * MINUTE_MS);
+        oracle::stays_silent(self, &self.world.network.take_carried());
     }
 }

@@ -24,6 +24,9 @@ use crate::{
 pub const ABSENT_PER_EDU_MAX: usize = 50;
 /// Members of a room asked in one round. The next round asks others.
 const ASKED_PER_ROOM_MAX: usize = 3;
+/// Others are asked about a server after so many failures to reach it, and again when something new waits for it. With the
+/// back-off of the outbox that is nearly two hours.
+pub const ASKED_ABOUT_FAILURES_MAX: u32 = 20;
 /// How long servers that do not answer are collected before others are asked about them, in milliseconds.
 const ASK_EVERY_MS: u64 = 2_000;
 /// One server is greeted for others no more often than this, in milliseconds, whoever asks.

@@ -36,7 +36,10 @@ use crate::{
             resolve::{ResolveError, StateMap, resolve},
         },
     },
-    homeserver::{Homeserver, edus::presence, events::StoredEvent, guests, positions::Position, states::State, unread},
+    homeserver::{
+        Homeserver, edus::presence, events::StoredEvent, guests, heads::quiet, positions::Position, states::State,
+        unread,
+    },
     ports::{Batch, Durability, StoreError},
     storage::tables::{
         EventHeader, Outbox, OutboxRow, RelationsIndex, RoomRow, Rooms as RoomsTable, StoredVerdict, Timeline,
@@ -426,7 +429,11 @@ impl<'a> Append<'a> {
         let grown = grown.filter_map(|event| Some((event.header.order?, event.pdu.event_id.clone())));
         let guest_access = |live: &Live| live.state.get(&StateEventType::RoomGuestAccess, "").cloned();
         let lets_in_others = guest_access(&self.room.live()) != guest_access(&self.live);
+        let other_heads = self.room.live().heads != self.live.heads;
         self.server.rooms.adopt(&self.room, row, self.live.clone(), grown);
+        if let Some(server) = self.server.itself.upgrade().filter(|_| other_heads) {
+            quiet::changed(&server, &self.room);
+        }
         if lets_in_others {
             guests::access_changed(self.server, &self.room);
         }

@@ -1,4 +1,5 @@
-//! Fetching what events build on, from the server that sent them: missing events first, then the state at the edge.
+//! Fetching what events build on, from the server that sent them, and what that does not give from others in the room:
+//! missing events first, then the state at the edge.
 use std::{
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
@@ -36,6 +37,8 @@ const WHOLE_STATE_ABOVE_EVENTS: usize = 10;
 const STATE_EVENTS_MAX: usize = 100_000;
 /// Events checked before other work gets a turn.
 const CHECKS_PER_SLICE: usize = 10;
+/// Servers asked for what one ancestry needs, the one that sent the events among them.
+const SOURCES_MAX: usize = 4;
 
 /// What was fetched besides the events to append.
 #[derive(Default)]
@@ -68,8 +71,8 @@ impl Ancestry {
     }
 }
 
-/// Completes `events` with the ancestors they need, as far as `via` gives them. Failing to reach it is no error: what
-/// is missing then is found missing when the events are appended.
+/// Completes `events`, which `via` sent, with the ancestors they need, as far as it or others in the room give them.
+/// Failing to reach them is no error: what is missing then is found missing when the events are appended.
 pub async fn ancestry(
     server: &Rc<Homeserver>,
     room: &Rc<Room>,
@@ -77,16 +80,31 @@ pub async fn ancestry(
     via: &OwnedServerName,
 ) -> Result<Ancestry, StoreError> {
     let mut ancestry = Ancestry::default();
-    walk_back(server, room, events, via).await?;
+    let mut sources = sources(server, room, via);
+    walk_back(server, room, events, &mut sources).await?;
     let edges = unknown_prevs(server, room, events).await?;
     for edge in edges.into_iter().take(EDGES_MAX) {
-        if let Err(error) = fetch_edge(server, room, events, &mut ancestry, &edge, via).await? {
-            tracing::info!(room = %room.id, %via, %error, "an event at the edge of what is known could not be fetched");
-            fetch_state_of_followers(server, room, events, &mut ancestry, &edge, via).await?;
+        if !fetch_edge(server, room, events, &mut ancestry, &edge, &sources).await? {
+            fetch_state_of_followers(server, room, events, &mut ancestry, &edge, &sources).await?;
         }
     }
-    fetch_auth_events(server, room, events, &mut ancestry, via).await?;
+    fetch_auth_events(server, room, events, &mut ancestry, sources).await?;
     Ok(ancestry)
+}
+
+/// Whom to ask for what events build on: who sent them, then others in the room that are connected. A server that is
+/// not in the room, as far as we know, makes us ask nobody but itself.
+fn sources(server: &Homeserver, room: &Room, via: &OwnedServerName) -> Vec<OwnedServerName> {
+    if via != server.server_name() && !room.has_joined_server(via) {
+        return vec![via.clone()];
+    }
+    let connected = server.environment.transport.connected();
+    let others = connected.into_iter().filter(|name| name != via && room.has_joined_server(name));
+    let mut sources = vec![via.clone()];
+    sources.retain(|name| name != server.server_name());
+    sources.extend(others);
+    sources.truncate(SOURCES_MAX);
+    sources
 }
 
 /// What events of the past need to be judged: the state before those of them that follow nothing we have.
@@ -109,21 +127,24 @@ pub async fn edges_of_history(
             Err(error) => tracing::info!(room = %room.id, %via, %error, "the state in the past could not be fetched"),
         }
     }
-    fetch_auth_events(server, room, events, &mut ancestry, via).await?;
+    fetch_auth_events(server, room, events, &mut ancestry, vec![via.clone()]).await?;
     Ok(ancestry)
 }
 
-/// Asks for the events between what we have and `events` until they meet.
+/// Asks for the events between what we have and `events` until they meet: one source as long as it has something to
+/// give, then the next. Those that do not answer are not asked again.
 async fn walk_back(
     server: &Rc<Homeserver>,
     room: &Rc<Room>,
     events: &mut BTreeMap<OwnedEventId, Pdu>,
-    via: &OwnedServerName,
+    sources: &mut Vec<OwnedServerName>,
 ) -> Result<(), StoreError> {
+    let mut asked = 0;
     for _ in 0..MISSING_EVENTS_ROUNDS_MAX {
+        let Some(via) = sources.get(asked) else { break };
         let unknown = unknown_prevs(server, room, events).await?;
         if unknown.is_empty() {
-            return Ok(());
+            break;
         }
         let latest = events
             .values()
@@ -137,14 +158,18 @@ async fn walk_back(
             Ok(response) => response,
             Err(error) => {
                 tracing::info!(room = %room.id, %via, %error, "missing events could not be fetched");
-                return Ok(());
+                match error {
+                    PeerError::Transport(_) => drop(sources.remove(asked)),
+                    _ => asked += 1,
+                }
+                continue;
             }
         };
         let limit = MISSING_EVENTS_PER_REQUEST as usize;
         let answered = check_all(server, room, response.events.iter().take(limit)).await;
         let found = ancestors_of(unknown, answered);
         if found.is_empty() {
-            return Ok(());
+            asked += 1;
         }
         events.extend(found.into_iter().map(|pdu| (pdu.event_id.clone(), pdu)));
     }
@@ -185,46 +210,54 @@ async fn unknown_prevs(
     Ok(prevs.into_iter().zip(known).filter(|(_, event)| !is_known(event.clone())).map(|(id, _)| id).collect())
 }
 
-/// Fetches an event we know nothing before, and the state before it.
+/// Fetches an event we know nothing before, and the state before it; answers whether anybody had both.
 async fn fetch_edge(
     server: &Rc<Homeserver>,
     room: &Rc<Room>,
     events: &mut BTreeMap<OwnedEventId, Pdu>,
     ancestry: &mut Ancestry,
     edge: &OwnedEventId,
-    via: &OwnedServerName,
-) -> Result<Result<(), PeerError>, StoreError> {
-    let pdu = match fetch_event(server, room, edge, via).await {
-        Ok(pdu) => pdu,
-        Err(error) => return Ok(Err(error)),
-    };
-    match fetch_state(server, room, ancestry, edge, via).await? {
-        Ok(state) => {
-            ancestry.states.insert(edge.clone(), state);
-            events.insert(edge.clone(), pdu);
-            Ok(Ok(()))
+    sources: &[OwnedServerName],
+) -> Result<bool, StoreError> {
+    for via in sources {
+        let fetched = match fetch_event(server, room, edge, via).await {
+            Ok(pdu) => fetch_state(server, room, ancestry, edge, via).await?.map(|state| (pdu, state)),
+            Err(error) => Err(error),
+        };
+        match fetched {
+            Ok((pdu, state)) => {
+                ancestry.states.insert(edge.clone(), state);
+                events.insert(edge.clone(), pdu);
+                return Ok(true);
+            }
+            Err(error) => {
+                tracing::info!(room = %room.id, %via, %error, "an event at the edge of what is known could not be fetched");
+            }
         }
-        Err(error) => Ok(Err(error)),
     }
+    Ok(false)
 }
 
-/// Where the event before is nowhere to be had (lost with the server that made it, say), `via` may still know the state
-/// that those after it were made in.
+/// Where the event before is nowhere to be had (lost with the server that made it, say), somebody may still know the
+/// state that those after it were made in.
 async fn fetch_state_of_followers(
     server: &Rc<Homeserver>,
     room: &Rc<Room>,
     events: &BTreeMap<OwnedEventId, Pdu>,
     ancestry: &mut Ancestry,
     edge: &OwnedEventId,
-    via: &OwnedServerName,
+    sources: &[OwnedServerName],
 ) -> Result<(), StoreError> {
     let followers: Vec<_> =
         events.values().filter(|event| event.prev_events.contains(edge)).map(|event| event.event_id.clone()).collect();
     for follower in followers.into_iter().take(EDGES_MAX) {
-        if !ancestry.states.contains_key(&follower)
-            && let Ok(state) = fetch_state(server, room, ancestry, &follower, via).await?
-        {
-            ancestry.states.insert(follower, state);
+        for via in sources {
+            if ancestry.states.contains_key(&follower) {
+                break;
+            }
+            if let Ok(state) = fetch_state(server, room, ancestry, &follower, via).await? {
+                ancestry.states.insert(follower.clone(), state);
+            }
         }
     }
     Ok(())
@@ -299,7 +332,7 @@ async fn fetch_auth_events(
     room: &Rc<Room>,
     events: &BTreeMap<OwnedEventId, Pdu>,
     ancestry: &mut Ancestry,
-    via: &OwnedServerName,
+    mut sources: Vec<OwnedServerName>,
 ) -> Result<(), StoreError> {
     let mut tried = BTreeSet::new();
     loop {
@@ -315,17 +348,36 @@ async fn fetch_auth_events(
             return Ok(());
         }
         for id in absent {
-            if tried.len() >= SINGLE_EVENTS_MAX {
+            if tried.len() >= SINGLE_EVENTS_MAX || sources.is_empty() {
                 return Ok(());
             }
             tried.insert(id.clone());
-            match fetch_event(server, room, &id, via).await {
-                Ok(pdu) => drop(ancestry.outliers.insert(id, pdu)),
-                Err(PeerError::Transport(_)) => return Ok(()),
-                Err(error) => tracing::info!(room = %room.id, %via, %error, "an auth event could not be fetched"),
+            if let Some(pdu) = fetch_from_any(server, room, &id, &mut sources).await {
+                ancestry.outliers.insert(id, pdu);
             }
         }
     }
+}
+
+/// An event from the first of `sources` that gives it. Those that do not answer are struck off.
+async fn fetch_from_any(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    event_id: &OwnedEventId,
+    sources: &mut Vec<OwnedServerName>,
+) -> Option<Pdu> {
+    let mut asked = 0;
+    while let Some(via) = sources.get(asked) {
+        match fetch_event(server, room, event_id, via).await {
+            Ok(pdu) => return Some(pdu),
+            Err(PeerError::Transport(_)) => drop(sources.remove(asked)),
+            Err(error) => {
+                tracing::info!(room = %room.id, %via, %error, "an event could not be fetched");
+                asked += 1;
+            }
+        }
+    }
+    None
 }
 
 /// One event of the room by its id, checked.

@@ -24,7 +24,7 @@ use crate::{
         },
         room::admit::{Verdict, admit_by_auth_events},
     },
-    homeserver::Homeserver,
+    homeserver::{Homeserver, heads::quiet},
     ports::{Batch, StoreError},
     storage::tables::{StagedPduRow, StagedPdus},
 };
@@ -275,6 +275,7 @@ async fn append_one(
             }
             tracing::info!(event = %key.1, room = %key.0, missing = missing.len(), "event kept until its ancestry is known");
             *staging.count += 1;
+            quiet::changed(server, &append.room);
             let received_ms = server.environment.clock.now_ms();
             staging.batch.put::<StagedPdus>(&key, &StagedPduRow { json, origin: via.clone(), received_ms });
             Ok(Ok(()))
