@@ -10,7 +10,7 @@ use std::{
     rc::Rc,
 };
 
-use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, events::room::member::MembershipState};
 use serde::{Deserialize, Serialize};
 
 use self::absent::ABSENT_PER_EDU_MAX;
@@ -20,7 +20,10 @@ use super::{
     events::StoredEvent,
     rooms::{Room, fetch, ingest},
 };
-use crate::ports::StoreError;
+use crate::{
+    ports::{Batch, StoreError},
+    storage::tables::{Outbox, OutboxRow},
+};
 
 /// The type of the EDU (docs/protocol.md).
 pub const HEADS_EDU_TYPE: &str = "org.warren.heads";
@@ -29,6 +32,8 @@ const HEADS_ROOMS_PER_EDU: usize = 50;
 /// Rooms compared with one server in one go.
 const HEADS_ROOMS_WAITING_MAX: usize = 1_000;
 const HEADS_PER_ROOM_MAX: usize = 20;
+/// Users of a server that is told that they are out of a room it compares.
+const REMOVALS_TOLD_MAX: usize = 20;
 /// Servers greeted when the network returns. Others are reached when there is something to send, or greet us.
 const GREETED_AT_ONCE_MAX: usize = 100;
 
@@ -144,12 +149,45 @@ async fn compare(server: &Rc<Homeserver>, origin: &OwnedServerName, content: Hea
         } else if room.live().heads.len() == theirs.len() {
             quiet::agreed(server, &room.id, origin);
         }
+        if !room.has_joined_server(origin) {
+            tell_that_it_is_out(server, &room, origin).await?;
+        }
         compared.push(room);
     }
     absent::greet(server, origin, &compared, content.absent).await;
     if !content.answer && !ahead.is_empty() {
         tell(server, origin, &ahead, true, Vec::new());
     }
+    Ok(())
+}
+
+/// `origin` compares a room that it is not in: it was put out, and who was to tell it has forgotten or is gone. It is sent
+/// the events that did it.
+async fn tell_that_it_is_out(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    origin: &OwnedServerName,
+) -> Result<(), StoreError> {
+    if server.sender.waiting(origin) > 0 {
+        return Ok(());
+    }
+    let gone = |membership: &MembershipState| matches!(membership, MembershipState::Leave | MembershipState::Ban);
+    let removals: Vec<_> = room
+        .live()
+        .members
+        .iter()
+        .filter(|(user, member)| user.server_name() == origin && gone(&member.membership))
+        .take(REMOVALS_TOLD_MAX)
+        .map(|(_, member)| member.event_id.clone())
+        .collect();
+    let (mut batch, mut positions) = (Batch::default(), Vec::new());
+    for event_id in removals {
+        let position = server.positions.next().await?;
+        batch.put::<Outbox>(&(origin.clone(), position.value()), &OutboxRow::Pdu(event_id));
+        positions.push(position);
+    }
+    server.database.commit(batch).await?;
+    server.sender.queued(origin, positions.len());
     Ok(())
 }
 

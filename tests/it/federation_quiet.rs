@@ -1,5 +1,6 @@
 //! What was missed while everybody was connected is found when a room has become quiet, and then there is silence.
 use bytes::Bytes;
+use serde_json::json;
 use warren::homeserver::heads::quiet::QUIET_SPELL_MS;
 
 use crate::{
@@ -139,4 +140,30 @@ fn somebody_who_never_answers_is_asked_about_ever_less() {
         .collect();
     assert!(asked[0] > 0 && asked[0] < 60, "{asked:?}");
     assert_eq!(asked[2..], [0, 0], "{asked:?}");
+}
+
+#[test]
+fn one_that_was_put_out_and_not_told_learns_it_from_others() {
+    let network = Network::new();
+    let (servers, room) = in_one_room(&network, 3);
+    let [(a, alice), (b, _), (c, carol)] = &servers[..] else { unreachable!() };
+    let joined = |server: &TestServer, user: &TestUser| {
+        server.get("/_matrix/client/v3/joined_rooms", &user.token).ok()["joined_rooms"].as_array().unwrap().len()
+    };
+    loses(&network, a, c);
+    a.say(alice, &room, "before");
+    a.post(&format!("/_matrix/client/v3/rooms/{room}/kick"), &alice.token, json!({ "user_id": carol.id })).ok();
+    network.settle();
+    network.cut(a, c);
+    network.cut(b, c);
+    pass(&network, COMPARED_AFTER_MS);
+    assert_eq!(joined(c, carol), 1, "nobody has told it");
+    network.reconnect(b, c);
+    pass(&network, COMPARED_AFTER_MS);
+    assert_eq!(joined(c, carol), 0);
+    assert_eq!(c.said_in(carol, &room), ["before"], "and what came before that");
+    network.take_carried();
+    network.reconnect(b, c);
+    pass(&network, COMPARED_AFTER_MS);
+    assert!(network.take_carried().iter().all(|carried| carried.body["pdus"] == json!([])), "once");
 }

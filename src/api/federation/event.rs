@@ -45,7 +45,8 @@ pub async fn get_room_state_ids(
     origin: OwnedServerName,
     request: state_ids_v1::Request,
 ) -> Result<state_ids_v1::Response, ApiError> {
-    let room = history::room_for(homeserver, &request.room_id, &origin).await?;
+    let about = std::slice::from_ref(&request.event_id);
+    let room = history::room_for_events(homeserver, &request.room_id, about, &origin).await?;
     let (state, auth_chain) = history::state_before(homeserver, &room, &request.event_id).await?;
     Ok(state_ids_v1::Response::new(auth_chain, state))
 }
@@ -56,7 +57,8 @@ pub async fn get_room_state(
     origin: OwnedServerName,
     request: state_v1::Request,
 ) -> Result<state_v1::Response, ApiError> {
-    let room = history::room_for(homeserver, &request.room_id, &origin).await?;
+    let about = std::slice::from_ref(&request.event_id);
+    let room = history::room_for_events(homeserver, &request.room_id, about, &origin).await?;
     let (state, auth_chain) = history::state_before(homeserver, &room, &request.event_id).await?;
     let raw = async |ids: &[_]| -> Result<Vec<_>, ApiError> {
         Ok(history::pdus(homeserver, ids).await?.iter().map(|pdu| pdu.raw()).collect())
@@ -71,7 +73,7 @@ pub async fn get_missing_events(
     origin: OwnedServerName,
     request: missing_v1::Request,
 ) -> Result<missing_v1::Response, ApiError> {
-    let room = history::room_for(homeserver, &request.room_id, &origin).await?;
+    let room = history::room_for_events(homeserver, &request.room_id, &request.latest_events, &origin).await?;
     let between = Between {
         earliest: &request.earliest_events,
         latest: &request.latest_events,

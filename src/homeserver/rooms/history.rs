@@ -41,14 +41,44 @@ pub enum HistoryError {
 
 /// The room, if `origin` may ask about it: it has a user there and the room's ACL does not deny it.
 pub async fn room_for(server: &Homeserver, room_id: &RoomId, origin: &ServerName) -> Result<Rc<Room>, HistoryError> {
+    room_for_events(server, room_id, &[], origin).await
+}
+
+/// As `room_for`; or `origin` had a user there when each of `events` was made. Who was put out while away learns it from
+/// those events, and must be able to tell what they follow.
+pub async fn room_for_events(
+    server: &Homeserver,
+    room_id: &RoomId,
+    events: &[OwnedEventId],
+    origin: &ServerName,
+) -> Result<Rc<Room>, HistoryError> {
     let room = server.rooms.get(room_id).await?.ok_or(HistoryError::NotFound)?;
     if acl::denies_origin(server, &room, origin).await? {
         return Err(HistoryError::Forbidden("your server is denied by the room's ACL"));
     }
-    if !room.has_joined_server(origin) {
-        return Err(HistoryError::Forbidden("your server is not in the room"));
+    if room.has_joined_server(origin) || was_in(server, &room, events, origin).await? {
+        return Ok(room);
     }
-    Ok(room)
+    Err(HistoryError::Forbidden("your server is not in the room"))
+}
+
+/// Whether `origin` had a user in the room when each of `events` was made, and there are any.
+async fn was_in(
+    server: &Homeserver,
+    room: &Room,
+    events: &[OwnedEventId],
+    origin: &ServerName,
+) -> Result<bool, StoreError> {
+    let events = server.rooms.events.get_many(&events[..events.len().min(HISTORY_REFERENCES_MAX)]).await?;
+    for event in &events {
+        let event = event.as_ref().filter(|event| event.header.room == room.num);
+        let Some(state) = event.and_then(|event| event.header.state_before) else { return Ok(false) };
+        let state = server.rooms.states.load(state).await?;
+        if membership_of_server(server, &state, origin).await? != MembershipState::Join {
+            return Ok(false);
+        }
+    }
+    Ok(!events.is_empty())
 }
 
 /// One event, whole or, where history visibility hides it from `origin`, redacted.
@@ -58,7 +88,7 @@ pub async fn event_for(
     origin: &ServerName,
 ) -> Result<Rc<Pdu>, HistoryError> {
     let event = server.rooms.events.get(event_id).await?.ok_or(HistoryError::NotFound)?;
-    let room = room_for(server, &event.pdu.room_id, origin).await?;
+    let room = room_for_events(server, &event.pdu.room_id, std::slice::from_ref(event_id), origin).await?;
     shown(server, &room, &event, origin).await
 }
 
