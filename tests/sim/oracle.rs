@@ -250,9 +250,10 @@ fn stays_in_the_room(story: &Story, from: &ServerName, to: &ServerName, pdu: &Va
 
 fn id_of(story: &Story, pdu: &Value) -> OwnedEventId {
     let version = story.plan.room_version.as_str().try_into().expect("a room version");
+    let rules = rules(&version).expect("it is supported");
     let raw = serde_json::value::to_raw_value(pdu).expect("JSON serializes");
-    let object = parse_object(&raw).expect("it is an event");
-    event_id_of(&object, &rules(&version).expect("it is supported")).expect("it has an id")
+    let object = parse_object(&raw, &rules).expect("it is an event");
+    event_id_of(&object, &rules).expect("it has an id")
 }
 
 /// The end of the story in one line.
