@@ -9,7 +9,7 @@ pub mod device;
 pub mod directory;
 pub mod discovery;
 pub mod filter;
-mod json;
+pub(super) mod json;
 mod json_answer;
 pub mod knock;
 pub mod membership;

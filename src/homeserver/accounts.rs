@@ -218,6 +218,14 @@ async fn free_user_id(homeserver: &Homeserver) -> Result<OwnedUserId, UsernameEr
 }
 
 /// Whether the account has a password; `None` if there is no such account or it was deactivated.
+/// Those of `users` who are of this server and have not ended their account.
+pub async fn present(homeserver: &Homeserver, users: Vec<OwnedUserId>) -> Result<Vec<OwnedUserId>, StoreError> {
+    let own: Vec<_> = users.into_iter().filter(|user| user.server_name() == homeserver.server_name()).collect();
+    let rows = homeserver.database.get_many::<Users>(&own).await?;
+    let present = own.into_iter().zip(rows).filter(|(_, row)| row.as_ref().is_some_and(|row| !row.deactivated));
+    Ok(present.map(|(user, _)| user).collect())
+}
+
 pub async fn has_password(homeserver: &Homeserver, user_id: &UserId) -> Result<Option<bool>, StoreError> {
     let row = homeserver.database.get::<Users>(&user_id.to_owned()).await?;
     Ok(row.filter(|row| !row.deactivated).map(|row| row.password_hash.is_some()))

@@ -17,6 +17,7 @@ pub mod send;
 mod stripped;
 pub mod succession;
 mod tail;
+pub mod third_party_invites;
 mod through;
 pub mod upgrade;
 

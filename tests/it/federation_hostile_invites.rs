@@ -268,3 +268,19 @@ fn a_server_that_does_not_know_the_rooms_version_is_not_invited() {
     server.act(&alice, &room, "invite", eve.as_str()).is_error(400, "M_UNSUPPORTED_ROOM_VERSION");
     assert_eq!(server.membership(&room, eve.as_str()), None);
 }
+
+#[test]
+fn an_invite_as_of_old_is_of_a_room_of_old() {
+    let mut den = Den::new();
+    let invite = den.invite();
+    let path = |id: &str| format!("/_matrix/federation/v1/invite/{}/{}", escaped(&den.room.id), escaped(id));
+    let put = |path: &str, body: Value| den.peer.ask(&den.server, "PUT", path, body);
+    let good = path(invite.event_id.as_str());
+    // It says no version, so it is of one of the first two, whose events are others.
+    let answer = put(&good, value(&invite));
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    put(&good, json!({ "unsigned": { "invite_room_state": "all" } })).is_error(400, "M_BAD_JSON");
+    put(&good, json!([])).is_error(400, "M_BAD_JSON");
+    put(&path("nonsense"), value(&invite)).is_error(400, "M_INVALID_PARAM");
+    assert_eq!(den.invites(), 0);
+}

@@ -1,4 +1,6 @@
 //! Joining, knocking, inviting and leaving across servers.
+pub mod v1;
+
 use std::rc::Rc;
 
 use ruma::{
@@ -40,11 +42,13 @@ pub async fn create_join_event(
     origin: OwnedServerName,
     request: join_v2::Request,
 ) -> Result<join_v2::Response, ApiError> {
-    let join_v2::Request { room_id, event_id, pdu, .. } = request;
-    let welcome = handshake::accept_join(homeserver, &room_id, &event_id, &pdu, &origin).await?;
+    let join_v2::Request { room_id, event_id, pdu, omit_members, .. } = request;
+    let welcome = handshake::accept_join(homeserver, &room_id, &event_id, &pdu, &origin, omit_members).await?;
     let raw = |pdus: Vec<Rc<Pdu>>| pdus.iter().map(|pdu| pdu.raw()).collect();
     let mut state = join_v2::RoomState::new();
     state.event = Some(welcome.event.raw());
+    state.members_omitted = omit_members;
+    state.servers_in_room = omit_members.then(|| welcome.servers.iter().map(ToString::to_string).collect());
     state.state = raw(welcome.state);
     state.auth_chain = raw(welcome.auth_chain);
     Ok(join_v2::Response::new(state))

@@ -108,19 +108,24 @@ pub async fn template(
 /// What a server that joined through us needs: the state before its join and what that rests on.
 pub struct Welcome {
     pub event: Rc<Pdu>,
+    /// Who was in the room before.
+    pub servers: Vec<OwnedServerName>,
     pub state: Vec<Rc<Pdu>>,
     pub auth_chain: Vec<Rc<Pdu>>,
 }
 
-/// Takes in a signed join. The same join again gets the same answer.
+/// Takes in a signed join. The same join again gets the same answer. With `omit_members` the answer leaves out of the state
+/// the members whom nobody needs to name the room.
 pub async fn accept_join(
     server: &Rc<Homeserver>,
     room_id: &RoomId,
     event_id: &OwnedEventId,
     event: &RawJsonValue,
     origin: &OwnedServerName,
+    omit_members: bool,
 ) -> Result<Welcome, HandshakeError> {
     let room = open_room(server, room_id, origin).await?;
+    let servers = room.joined_servers().into_iter().collect();
     let vouched = vouched(server, &room, event)?;
     let event = vouched.as_deref().unwrap_or(event);
     let pdu = check_membership(&room, event_id, event, MembershipState::Join, origin)?;
@@ -129,10 +134,15 @@ pub async fn accept_join(
         HistoryError::Store(error) => HandshakeError::Store(error),
         HistoryError::NotFound | HistoryError::Forbidden(_) => HandshakeError::Unknown,
     };
-    let (state, auth_chain) = history::state_before(server, &room, event_id).await.map_err(unavailable)?;
+    let told = match omit_members {
+        true => history::state_without_members(server, &room, event_id).await,
+        false => history::state_before(server, &room, event_id).await,
+    };
+    let (state, auth_chain) = told.map_err(unavailable)?;
     let event = server.rooms.events.get(event_id).await?.ok_or(HandshakeError::Unknown)?;
     Ok(Welcome {
         event: event.pdu.clone(),
+        servers,
         state: history::pdus(server, &state).await.map_err(unavailable)?,
         auth_chain: history::pdus(server, &auth_chain).await.map_err(unavailable)?,
     })

@@ -16,7 +16,7 @@ use crate::{
         event::{Pdu, create_event_id},
         room::visibility::{Viewpoint, closest, server_may_see, visibility_of},
     },
-    homeserver::{Homeserver, erasures, events::StoredEvent, states::State},
+    homeserver::{Homeserver, erasures, events::StoredEvent, states::State, sync::streams::summary},
     ports::StoreError,
 };
 
@@ -104,6 +104,40 @@ pub async fn state_before(
     let ids: Vec<_> = state.entries.values().cloned().collect();
     let chain = auth_chain(server, room, ids.clone()).await?;
     Ok((ids, chain))
+}
+
+/// As `state_before` a join, without the members: but for those after whom a room without a name is named, as whoever joins
+/// is told them. What the join itself rests on is in the auth chain, and what is in the state is not there again.
+pub async fn state_without_members(
+    server: &Homeserver,
+    room: &Room,
+    join: &OwnedEventId,
+) -> Result<(Vec<OwnedEventId>, Vec<OwnedEventId>), HistoryError> {
+    let event = server.rooms.events.get(join).await?.filter(|event| event.header.room == room.num);
+    let event = event.ok_or(HistoryError::NotFound)?;
+    let state = server.rooms.states.load(event.header.state_before.ok_or(HistoryError::NotFound)?).await?;
+    let heroes = summary::now(server, room, &event.pdu.sender).await?.heroes;
+    let kept = |(kind, key): &(StateEventType, String)| {
+        *kind != StateEventType::RoomMember || heroes.iter().any(|hero| hero.as_str() == key)
+    };
+    let ids: Vec<_> = state.entries.iter().filter(|(key, _)| kept(key)).map(|(_, id)| id.clone()).collect();
+    let mut chain = auth_chain(server, room, ids.iter().chain([join]).cloned().collect()).await?;
+    chain.retain(|id| !ids.contains(id));
+    Ok((ids, chain))
+}
+
+/// The events that an event of the room rests on, in full.
+pub async fn auth_chain_of(
+    server: &Homeserver,
+    room: &Room,
+    event_id: &OwnedEventId,
+) -> Result<Vec<Rc<Pdu>>, HistoryError> {
+    let event = server.rooms.events.get(event_id).await?.filter(|event| event.header.room == room.num);
+    event.ok_or(HistoryError::NotFound)?;
+    let mut chain = auth_chain(server, room, vec![event_id.clone()]).await?;
+    // Of the create event of a room that is named after it, which rests on nothing.
+    chain.retain(|id| id != event_id);
+    pdus(server, &chain).await
 }
 
 /// Everything that `events` rest on by their `auth_events`, they themselves excluded.

@@ -233,6 +233,11 @@ async fn join_through(
     let request = create_join_event::v2::Request::new(room_id.clone(), pdu.event_id.clone(), pdu.raw());
     // The same event again is the same join, so a connection that breaks in the middle costs a retry, not the join.
     let answer = ask_patiently(server, via, || request.clone()).await?.room_state;
+    if answer.members_omitted {
+        // It was not asked to: without its members the state of the room is not known, and nothing may rest on it.
+        let reason = "it left out the members of the room".to_owned();
+        return Err(JoinError::Dishonest { server: via.clone(), reason });
+    }
     if granter.is_some() {
         pdu = countersigned(&pdu, answer.event.as_deref(), &rules, via)?;
     }

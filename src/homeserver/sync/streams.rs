@@ -5,7 +5,7 @@ pub mod lazy_members;
 pub(super) mod presence;
 pub(super) mod receipts;
 pub(super) mod state;
-pub(super) mod summary;
+pub mod summary;
 pub(super) mod timeline;
 pub(super) mod typing;
 pub(super) mod unread;
