@@ -1,5 +1,5 @@
 // `npm run bench`: how fast and how large Warren is, as a table, and as JSON in bench-results/.
-// `npm run bench -- --quick` takes fewer samples; `core`, `node`, `synapse`, `size`, `direct` or `browser` run that part only.
+// `npm run bench -- --quick` takes fewer samples; `core`, `node`, `synapse`, `federation`, `size`, `direct` or `browser` run that part only.
 import { mkdirSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -20,6 +20,7 @@ const TITLES = {
   core: "Core, native, in memory",
   node: "warren node, over HTTP, on a disk",
   synapse: "warren node beside Synapse (SQLite, no rate limits), one client script for both",
+  federation: "Two warren nodes beside two Synapses, by HTTPS",
   size: "Size",
   direct: "Direct connections",
   browser: "Chromium, the real page and relay",
@@ -35,12 +36,14 @@ await task(async () => {
     await installTheirs();
     await buildMeasuredWasm(tools);
   }
-  const python = parts.includes("synapse") && (await installPython("synapse", SYNAPSE));
+  const beside = parts.includes("synapse") || parts.includes("federation");
+  const python = beside && (await installPython("synapse", SYNAPSE));
   // Imported late: they need packages.
   const { benchCore } = await import("../benches/core.mjs");
   const { benchNode } = await import("../benches/node.mjs");
   const { benchDirect } = await import("../benches/direct.mjs");
   const { benchSynapse } = await import("../benches/synapse.mjs");
+  const { benchFederation } = await import("../benches/federation.mjs");
   const { benchSize } = await import("../benches/size.mjs");
   const { benchBrowser } = await import("../benches/browser.mjs");
   const { table } = await import("../benches/table.mjs");
@@ -48,6 +51,7 @@ await task(async () => {
     core: (run) => benchCore(run, size),
     node: () => benchNode(size),
     synapse: () => benchSynapse(python, size),
+    federation: () => benchFederation(python, size),
     size: () => benchSize(),
     direct: () => benchDirect({ program: WARREN, wasm: MEASURED_WASM, size }),
     browser: () => benchBrowser(size),

@@ -11,6 +11,7 @@ import { pageTests } from "./page-tests.mjs";
 import { resolution } from "./resolution.mjs";
 import { nativeTests, wasmTests } from "./rust-tests.mjs";
 import { setUp } from "./setup.mjs";
+import { synapse } from "./synapse.mjs";
 import { Explained, task } from "./step.mjs";
 
 await task(async () => {
@@ -19,7 +20,7 @@ await task(async () => {
   const tools = await setUp();
   await installBrowsers();
   const ofContract = specification ? [() => contract(specification)] : [];
-  const stages = [check, nativeTests, resolution, ...ofContract, clients, pageTests, () => wasmTests(tools), () => interop(tools), stories];
+  const stages = [check, nativeTests, resolution, ...ofContract, clients, synapse, pageTests, () => wasmTests(tools), () => interop(tools), stories];
   const results = [];
   for (const stage of stages) results.push(await stage());
 

@@ -20,12 +20,12 @@ use futures::{
 use http::{HeaderValue, Method, StatusCode, header};
 use ruma::api::error::ErrorKind;
 
+use self::router::Router;
 pub use self::{
     error::ApiError,
-    limits::{CLIENT_BODY_MAX_BYTES, ClientAddress},
+    limits::{CLIENT_BODY_MAX_BYTES, ClientAddress, FEDERATION_BODY_MAX_BYTES},
     router::Operation,
 };
-use self::{limits::FEDERATION_BODY_MAX_BYTES, router::Router};
 use crate::{domain::identity::PublicKey, homeserver::Homeserver};
 
 pub type Request = http::Request<Bytes>;
@@ -38,6 +38,8 @@ pub enum Origin {
     Client,
     /// A libp2p peer with this key; the X-Matrix origin must be a name the key certifies.
     Peer(PublicKey),
+    /// A homeserver by HTTPS, whose connection says nothing of who it is: the X-Matrix signature alone does.
+    Https,
 }
 
 static CLIENT: LazyLock<Router> = LazyLock::new(|| {
@@ -47,7 +49,7 @@ static CLIENT: LazyLock<Router> = LazyLock::new(|| {
     )
 });
 static FEDERATION: LazyLock<Router> =
-    LazyLock::new(|| Router::new(&["/_matrix/federation/", "/_matrix/key/"], federation::routes()));
+    LazyLock::new(|| Router::new(&["/_matrix/federation/", "/_matrix/key/", "/.well-known/"], federation::routes()));
 
 /// Answers one request. Never fails: every error is a response.
 ///
@@ -83,7 +85,9 @@ async fn respond(homeserver: &Rc<Homeserver>, request: Request, origin: Origin) 
         // A browser asks before it sends; the answer is the same for every path (client-server API, "Web browser clients").
         Origin::Client if request.method() == Method::OPTIONS => with_cors(empty(StatusCode::OK)),
         Origin::Client => with_cors(answer(homeserver, &CLIENT, request, origin, CLIENT_BODY_MAX_BYTES).await),
-        Origin::Peer(_) => answer(homeserver, &FEDERATION, request, origin, FEDERATION_BODY_MAX_BYTES).await,
+        Origin::Peer(_) | Origin::Https => {
+            answer(homeserver, &FEDERATION, request, origin, FEDERATION_BODY_MAX_BYTES).await
+        }
     }
 }
 

@@ -104,6 +104,8 @@ use crate::{
 pub struct Options {
     /// Where clients reach this homeserver, for `/.well-known/matrix/client`; `None` if that is not one place.
     pub client_base_url: Option<String>,
+    /// The name that other homeservers reach this one by, for `/.well-known/matrix/server`; `None` if that is its own.
+    pub reached_by: Option<OwnedServerName>,
     pub registration: Registration,
     /// Tokens that are good for any number of accounts where registration is [`Registration::ByToken`].
     pub registration_tokens: Vec<String>,
@@ -169,6 +171,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             client_base_url: None,
+            reached_by: None,
             registration: Registration::default(),
             registration_tokens: Vec::new(),
             terms: None,

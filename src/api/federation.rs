@@ -18,6 +18,7 @@ use super::router::{Route, route};
 /// One line an endpoint.
 pub(super) fn routes() -> Vec<Route> {
     vec![
+        route(discovery::discover_homeserver),
         route(discovery::get_server_version),
         route(discovery::get_server_keys),
         route(discovery::get_remote_server_keys).costing(5),

@@ -229,9 +229,15 @@ impl Router {
     ) -> Result<Response, ApiError> {
         let (route, path_args) = self.find(request.method(), request.uri().path())?;
         let toll = route.toll;
-        if let Origin::Peer(peer) = &origin {
-            // Before anything is verified, which is most of what a small request costs.
-            homeserver.rate_limits.peer(peer, toll.cost, homeserver.environment.clock.now_ms())?;
+        // Before anything is verified, which is most of what a small request costs.
+        let (limits, now_ms) = (&homeserver.rate_limits, homeserver.environment.clock.now_ms());
+        match &origin {
+            Origin::Client => {}
+            Origin::Peer(peer) => limits.peer(peer, toll.cost, now_ms)?,
+            Origin::Https => {
+                let address = request.extensions().get::<ClientAddress>().map(|address| address.0);
+                limits.server_address(address, toll.cost, now_ms)?;
+            }
         }
         (route.handler)(homeserver.clone(), Incoming { request, origin, path_args, toll }).await
     }

@@ -6,6 +6,7 @@
 mod fetch;
 pub mod notary;
 pub mod publish;
+pub mod verify;
 
 use std::{
     cell::RefCell,

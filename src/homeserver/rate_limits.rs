@@ -2,7 +2,7 @@
 use core::net::{IpAddr, Ipv6Addr};
 use std::{cell::RefCell, num::NonZeroUsize};
 
-use ruma::{OwnedDeviceId, OwnedUserId};
+use ruma::{OwnedDeviceId, OwnedServerName, OwnedUserId, ServerName};
 
 use super::sessions::Session;
 use crate::domain::{
@@ -22,6 +22,11 @@ const ENTRANCE_RATE: Rate = Rate { burst: 30, refill_ms: 2_000 };
 /// Another homeserver.
 const PEER_RATE: Rate = Rate { burst: 1_000, refill_ms: 10 };
 
+/// An address that other homeservers ask from by HTTPS: many may be behind one.
+const SERVER_ADDRESS_RATE: Rate = Rate { burst: 4_000, refill_ms: 2 };
+/// A homeserver that asks by HTTPS, once its signature holds.
+const SERVER_RATE: Rate = PEER_RATE;
+
 /// How many of each are remembered.
 const CLIENTS_REMEMBERED: NonZeroUsize = NonZeroUsize::new(4_096).expect("not zero");
 const PEERS_REMEMBERED: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
@@ -37,6 +42,8 @@ struct Kept {
     addresses: Buckets<IpAddr>,
     entrances: Buckets<IpAddr>,
     peers: Buckets<PublicKey>,
+    server_addresses: Buckets<IpAddr>,
+    servers: Buckets<OwnedServerName>,
 }
 
 impl RateLimits {
@@ -47,6 +54,8 @@ impl RateLimits {
             addresses: Buckets::new(ADDRESS_RATE, CLIENTS_REMEMBERED),
             entrances: Buckets::new(ENTRANCE_RATE, CLIENTS_REMEMBERED),
             peers: Buckets::new(PEER_RATE, PEERS_REMEMBERED),
+            server_addresses: Buckets::new(SERVER_ADDRESS_RATE, PEERS_REMEMBERED),
+            servers: Buckets::new(SERVER_RATE, PEERS_REMEMBERED),
         };
         Self(enabled.then(|| RefCell::new(kept())))
     }
@@ -74,6 +83,18 @@ impl RateLimits {
     pub fn peer(&self, peer: &PublicKey, cost: u32, now_ms: u64) -> Result<(), Exhausted> {
         let Some(kept) = &self.0 else { return Ok(()) };
         kept.borrow_mut().peers.take(*peer, cost, now_ms)
+    }
+
+    /// A request by HTTPS, of whichever homeserver.
+    pub fn server_address(&self, address: Option<IpAddr>, cost: u32, now_ms: u64) -> Result<(), Exhausted> {
+        let (Some(kept), Some(address)) = (&self.0, address) else { return Ok(()) };
+        kept.borrow_mut().server_addresses.take(subscriber(address), cost, now_ms)
+    }
+
+    /// A request by HTTPS that `server` has signed.
+    pub fn server(&self, server: &ServerName, now_ms: u64) -> Result<(), Exhausted> {
+        let Some(kept) = &self.0 else { return Ok(()) };
+        kept.borrow_mut().servers.take(server.to_owned(), 1, now_ms)
     }
 }
 

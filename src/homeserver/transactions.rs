@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::{
     Homeserver, edus,
+    key_ring::verify,
     rooms::{
         Room,
         ingest::{self, Outcomes, Refusal},
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{
-        event::check::{check_received, event_id_of, parse_object, self_certified_keys},
+        event::check::{event_id_of, parse_object},
         outbox::{TRANSACTION_EDUS_MAX, TRANSACTION_PDUS_MAX},
         room_version,
     },
@@ -148,7 +149,7 @@ async fn withdrawn_invite(
     let Ok(event_id) = parse_object(raw, &rules).and_then(|object| event_id_of(&object, &rules)) else {
         return Ok(None);
     };
-    let pdu = match check_received(raw, room_id, &rules, &self_certified_keys) {
+    let pdu = match verify::check_known(server, raw, room_id, &rules) {
         Ok(checked) => checked.pdu,
         Err(reason) => return Ok(Some((event_id, Err(reason.into())))),
     };

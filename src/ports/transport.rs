@@ -61,6 +61,9 @@ pub trait Transport {
     /// Remembers multiaddresses at which `server` may be reached (from an invite link, say).
     fn add_address_hints(&self, server: &ServerName, addresses: Vec<String>);
 
+    /// `server` asked something and has proven who it is, over what the transport may know nothing of.
+    fn heard_from(&self, _server: &ServerName) {}
+
     /// Replaces whom good connections are wanted to, most wanted first: where there cannot be one for everybody, these get
     /// them. Others are wanted less than any of these.
     fn set_wanted(&self, _wanted: Vec<Wanted>) {}

@@ -50,8 +50,11 @@ fn signed(peer: &Peer, keys: Value) -> Value {
 }
 
 /// From now on the peer publishes its keys, good for a day.
-fn publishes(network: &Network, peer: &Peer) {
-    let valid_until_ms = network.surroundings.clock.now_ms() + DAY_MS;
+pub fn publishes(network: &Network, peer: &Peer) {
+    publishes_until(peer, network.surroundings.clock.now_ms() + DAY_MS);
+}
+
+pub fn publishes_until(peer: &Peer, valid_until_ms: u64) {
     peer.says("GET", "/_matrix/key/v2/server", 200, signed(peer, keys(peer, valid_until_ms)));
 }
 

@@ -9,7 +9,7 @@ use ruma::{
 };
 use serde_json::{Value, json};
 use warren::{
-    api,
+    api::{self, Origin},
     domain::{
         event::{
             Pdu,
@@ -145,9 +145,13 @@ impl Peer {
         format!(r#"X-Matrix origin="{origin}",destination="{to}",key="ed25519:self",sig="{signature}""#)
     }
 
-    /// Asks a homeserver over its own connection.
+    /// Asks a homeserver over its own connection, or by HTTPS if its name says nothing of its key.
     pub fn ask(&self, server: &TestServer, method: &str, path: &str, body: Value) -> Answer {
-        server.send_as(self.key(), self.request(server.server_name(), method, path, &body))
+        let origin = match PublicKey::of_server_name(self.name()) {
+            Some(key) => Origin::Peer(key),
+            None => Origin::Https,
+        };
+        server.send_by(origin, self.request(server.server_name(), method, path, &body))
     }
 
     /// Sends a transaction.

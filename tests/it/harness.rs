@@ -180,6 +180,12 @@ impl TestServer {
         self.answered(self.queue_as(Origin::Peer(peer), request))
     }
 
+    /// A request that came from `origin`, as it stands.
+    #[track_caller]
+    pub fn send_by(&self, origin: Origin, request: api::Request) -> Answer {
+        self.answered(self.queue_as(origin, request))
+    }
+
     #[track_caller]
     fn answered(&self, pending: Pending) -> Answer {
         self.settle();

@@ -57,6 +57,7 @@ mod federation_directory;
 mod federation_history;
 mod federation_hostile_invites;
 mod federation_hostile_joins;
+mod federation_https;
 mod federation_invites;
 mod federation_joins;
 mod federation_keys;

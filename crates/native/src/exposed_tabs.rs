@@ -29,7 +29,7 @@ use tokio_tungstenite::{
         protocol::{Role, WebSocketConfig},
     },
 };
-use warren::api::{self, ApiError};
+use warren::api::{self, ApiError, CLIENT_BODY_MAX_BYTES};
 
 use crate::request_body;
 
@@ -133,7 +133,7 @@ impl ExposedTabs {
         let (tab, path) = self.tab_of(request.uri())?;
         let (mut parts, body) = request.into_parts();
         parts.uri = path.into();
-        let body = request_body::read(body).await?;
+        let body = request_body::read(body, CLIENT_BODY_MAX_BYTES).await?;
         let (answer, answered) = oneshot::channel();
         tab.asked
             .try_send(Asked { request: Request::from_parts(parts, body), answer })

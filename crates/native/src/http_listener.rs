@@ -11,7 +11,9 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::write_deadline::WriteDeadline;
 
@@ -24,6 +26,9 @@ const HEADERS_MAX: usize = 64;
 
 /// A peer that takes no byte for this long is dropped.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// The TLS handshake of a connection ends within this.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 /// When accepting fails (out of files, usually) the next try comes after this.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -82,6 +87,30 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// As [`speak_http`](Self::speak_http), within TLS.
+    pub async fn speak_https<A, F>(self, acceptor: TlsAcceptor, answering: Answering<A>)
+    where
+        A: Fn(Request<Incoming>, SocketAddr) -> F,
+        F: Future<Output = Response<Full<Bytes>>>,
+    {
+        let Self { stream, remote, mut stopped, _place } = self;
+        // The handshake writes as well, to a peer that may not read.
+        let handshake = timeout(HANDSHAKE_MAX, acceptor.accept(stream));
+        let stream = tokio::select! {
+            shaken = handshake => match shaken {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return tracing::debug!(%error, %remote, "a connection did not begin"),
+                Err(_) => return tracing::debug!(%remote, "a handshake took too long"),
+            },
+            _ = stopped.changed() => return,
+        };
+        if let Err(error) = speak_http(stream, remote, answering, stopped).await {
+            tracing::debug!(%error, %remote, "a connection ended");
+        }
+    }
+}
+
 /// Hands out connections until `stop` resolves; then accepts nothing more and lets answers under way finish, but not for
 /// long.
 pub async fn serve(listener: TcpListener, start: impl Fn(Connection), stop: impl Future<Output = ()>) {
@@ -107,7 +136,7 @@ pub async fn serve(listener: TcpListener, start: impl Fn(Connection), stop: impl
     drop(listener);
     drop(stopping);
     let all_ended = places.acquire_many(CONNECTIONS_MAX);
-    let _ = tokio::time::timeout(FINISH_MAX, all_ended).await;
+    let _ = timeout(FINISH_MAX, all_ended).await;
 }
 
 async fn accept(

@@ -2,12 +2,14 @@
 mod circuit_relay;
 mod disk_store;
 mod exposed_tabs;
+mod federation;
 mod handed_over_sockets;
 mod http_listener;
 mod ice_servers;
 mod node;
 mod options;
 mod page_config;
+mod public_addresses;
 mod public_url;
 mod relay_identity;
 mod request_body;

@@ -1,17 +1,20 @@
 //! `warren node`: puts the disk, the network, the homeserver and its HTTP door together and runs until it is told to stop.
 mod client_door;
 mod environment;
+mod federation_door;
 mod metrics;
 mod peer_transport;
 mod push_gateways;
 pub mod settings;
 mod shared_secret;
 mod tcp_dialer;
+mod transport;
 
 use std::{
     io::{self, Write},
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -29,13 +32,21 @@ use warren::{
 use self::{
     client_door::ClientDoor,
     environment::{BlockingPool, LocalTasks, SystemClock, SystemEntropy},
+    federation_door::FederationDoor,
     metrics::Metrics,
     push_gateways::WebGateways,
-    settings::{NodeFlags, Settings, SettingsError},
+    settings::{NodeFlags, Settings, SettingsError, federation::FederationSettings},
     shared_secret::SharedSecret,
+    transport::NodeTransport,
 };
 use crate::{
     disk_store::{DiskDatabase, DiskError},
+    federation::{
+        Dialer, FederationClient,
+        certificate::{Certificate, CertificateError},
+        names::SystemNames,
+        trust::{Trust, TrustError},
+    },
     http_listener::{self, Answering, Connection, ListenError},
     stop_signal::stop_signal,
 };
@@ -43,6 +54,8 @@ use crate::{
 /// Longer than proxies keep a connection they do not use, so that it is they who close it.
 const CLIENT_IDLE_MAX: Duration = Duration::from_secs(90);
 const METRICS_IDLE_MAX: Duration = Duration::from_secs(90);
+/// Longer than homeservers keep a connection they do not use, so that it is they who close it.
+const SERVER_IDLE_MAX: Duration = Duration::from_secs(150);
 
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -50,6 +63,10 @@ pub enum NodeError {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     #[error(transparent)]
     Disk(#[from] DiskError),
     #[error("the data in {0} was written by a newer version of Warren: start that one")]
@@ -84,6 +101,14 @@ pub async fn run(flags: NodeFlags) -> Result<(), NodeError> {
         Some(address) => Some(http_listener::listen(address, "--metrics-listen").await?),
         None => None,
     };
+    let federation_listener = match &settings.federation.listen {
+        Some(secure) => {
+            let certificate = Certificate::load(&secure.certificate, &secure.key)?;
+            let (listener, address) = http_listener::listen(secure.address, "--federation-listen").await?;
+            Some((listener, address, certificate))
+        }
+        None => None,
+    };
     let stop = stop_signal().map_err(NodeError::Signals)?;
     let Node { homeserver, network, database } = start(&settings).await?;
     let metrics = Rc::new(Metrics::new(homeserver.clone(), network.clone(), database.clone()));
@@ -91,8 +116,14 @@ pub async fn run(flags: NodeFlags) -> Result<(), NodeError> {
         tracing::info!(%address, "metrics");
         spawn_local(serve_metrics(listener, metrics.clone()));
     }
+    let servers = Rc::new(FederationDoor::new(homeserver.clone(), metrics.clone()));
+    if let Some((listener, address, certificate)) = federation_listener {
+        tracing::info!(%address, "answering homeservers");
+        spawn_local(certificate.clone().follow());
+        spawn_local(serve_servers(listener, certificate, servers.clone()));
+    }
     let secret = settings.registration_shared_secret.map(SharedSecret::new);
-    let door = Rc::new(ClientDoor::new(homeserver, secret, metrics));
+    let door = Rc::new(ClientDoor::new(homeserver, secret, metrics, servers));
     tracing::info!(%address, data = %settings.data_dir.display(), "answering clients");
     announce(address).map_err(NodeError::Output)?;
 
@@ -117,7 +148,7 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
         }
         error => NodeError::Identity(error),
     })?);
-    tell_name(&identity);
+    tell_name(&identity, &settings.federation);
     let (clock, tasks) = (Rc::new(SystemClock), Rc::new(LocalTasks));
     let network = peer_transport::prepare(NetworkOptions {
         identity: identity.clone(),
@@ -129,11 +160,15 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
         entropy: entropy.clone(),
         tasks: tasks.clone(),
     });
-    let transport = Rc::new(network.clone());
+    let transport = NodeTransport::new(network.clone(), federation_client(&settings.federation)?);
     let push_gateways = Some(Rc::new(WebGateways::new(settings.local_push_gateways)) as Rc<dyn PushGateways>);
     let offload = Rc::new(BlockingPool);
-    let environment = Environment { store, transport, clock, entropy, tasks, offload, push_gateways };
+    let environment =
+        Environment { store, transport: Rc::new(transport.clone()), clock, entropy, tasks, offload, push_gateways };
     let options = Options {
+        client_base_url: settings.client_base_url.clone(),
+        notaries: settings.federation.notaries.clone(),
+        reached_by: settings.federation.reached_by.clone(),
         registration: settings.registration,
         registration_tokens: settings.registration_tokens.clone(),
         terms: settings.terms.clone(),
@@ -148,18 +183,29 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
         ..Options::default()
     };
     let homeserver = Homeserver::start(environment, identity, options).await?;
+    transport.tell(&homeserver);
     peer_transport::run(&network, &homeserver);
     Ok(Node { homeserver, network, database })
 }
 
-fn tell_name(identity: &Identity) {
+fn tell_name(identity: &Identity, settings: &FederationSettings) {
     let server_name = identity.server_name();
     tracing::info!(%server_name, key = identity.public_key().label(), "this homeserver");
-    if PublicKey::of_server_name(server_name).is_none() {
+    if PublicKey::of_server_name(server_name).is_none() && settings.listen.is_none() {
         tracing::warn!(
-            "a name that is not made of the key is believed by no other homeserver yet: users of this one only"
+            "other homeservers reach one of this name by HTTPS alone: --federation-listen, or a proxy to --client-listen"
         );
     }
+}
+
+fn federation_client(settings: &FederationSettings) -> Result<FederationClient, TrustError> {
+    if settings.skips_tls_verify {
+        tracing::warn!(
+            "--insecure-skip-tls-verify: ANYBODY ON THIS MACHINE CAN PASS FOR ANY HOMESERVER; for tests only"
+        );
+    }
+    let trust = Trust::new(&settings.ca_files, settings.skips_tls_verify)?;
+    Ok(FederationClient::new(Dialer::new(Arc::new(SystemNames::new()), trust, settings.reach)))
 }
 
 async fn serve_clients(listener: tokio::net::TcpListener, door: Rc<ClientDoor>, stop: impl Future<Output = ()>) {
@@ -170,6 +216,17 @@ async fn serve_clients(listener: tokio::net::TcpListener, door: Rc<ClientDoor>, 
     let answering = Answering { answer, broken: client_door::broken, idle_max: CLIENT_IDLE_MAX };
     let start = |connection: Connection| drop(spawn_local(connection.speak_http(answering.clone())));
     http_listener::serve(listener, start, stop).await;
+}
+
+async fn serve_servers(listener: tokio::net::TcpListener, certificate: Arc<Certificate>, door: Rc<FederationDoor>) {
+    let answer = move |request, remote: SocketAddr| {
+        let door = door.clone();
+        async move { door.answer(request, remote.ip()).await }
+    };
+    let answering = Answering { answer, broken: federation_door::broken, idle_max: SERVER_IDLE_MAX };
+    let acceptor = certificate.acceptor();
+    let start = |connection: Connection| drop(spawn_local(connection.speak_https(acceptor.clone(), answering.clone())));
+    http_listener::serve(listener, start, std::future::pending()).await;
 }
 
 async fn serve_metrics(listener: tokio::net::TcpListener, metrics: Rc<Metrics>) {

@@ -7,6 +7,8 @@ mod node;
 mod node_door;
 #[path = "it/node_federation.rs"]
 mod node_federation;
+#[path = "it/node_https.rs"]
+mod node_https;
 #[path = "it/node_push.rs"]
 mod node_push;
 #[path = "it/node_survival.rs"]

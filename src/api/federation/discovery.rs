@@ -9,7 +9,7 @@ use ruma::{
         auth_scheme::NoAuthentication,
         error::{DeserializationError, Error},
         federation::discovery::{
-            ServerSigningKeys, get_remote_server_keys::v2 as keys_v2,
+            ServerSigningKeys, discover_homeserver as discover, get_remote_server_keys::v2 as keys_v2,
             get_remote_server_keys_batch::v2 as keys_batch_v2, get_server_keys::v2 as own_keys_v2,
             get_server_version::v1 as get_server_version_v1,
         },
@@ -27,6 +27,18 @@ use crate::{
         },
     },
 };
+
+/// `GET /.well-known/matrix/server` (server-server API, "Resolving server names")
+pub async fn discover_homeserver(
+    homeserver: &Rc<Homeserver>,
+    _: (),
+    _request: discover::Request,
+) -> Result<discover::Response, ApiError> {
+    match &homeserver.options.reached_by {
+        Some(name) => Ok(discover::Response::new(name.clone())),
+        None => Err(ApiError::not_found("This homeserver is reached by its own name.")),
+    }
+}
 
 /// `GET /_matrix/federation/v1/version` (server-server API, "Server implementation")
 pub async fn get_server_version(

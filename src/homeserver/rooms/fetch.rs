@@ -13,14 +13,8 @@ use serde_json::value::RawValue as RawJsonValue;
 
 use super::{Room, append::Append, ingest::add_outliers};
 use crate::{
-    domain::{
-        event::{
-            Pdu,
-            check::{check_received, self_certified_keys},
-        },
-        room::resolve::StateMap,
-    },
-    homeserver::{Homeserver, peers::PeerError, states::State},
+    domain::{event::Pdu, room::resolve::StateMap},
+    homeserver::{Homeserver, key_ring::verify, peers::PeerError, states::State},
     ports::{Lane, StoreError},
     storage::tables::StoredVerdict,
 };
@@ -390,7 +384,8 @@ pub async fn fetch_event(
     let request = get_event::v1::Request::new(event_id.clone());
     let response = server.ask(via, Lane::Queries, request).await?;
     let malformed = |reason: String| PeerError::Malformed { server: via.clone(), reason };
-    let checked = check_received(&response.pdu, &room.id, &room.rules, &self_certified_keys)
+    let checked = verify::check_received(server, &response.pdu, &room.id, &room.rules)
+        .await
         .map_err(|error| malformed(error.to_string()))?;
     if checked.pdu.event_id != *event_id {
         return Err(malformed("it sent another event than the one asked for".to_owned()));
@@ -405,11 +400,13 @@ pub async fn check_all<'a>(
     raws: impl Iterator<Item = &'a Box<RawJsonValue>>,
 ) -> Vec<Pdu> {
     let mut checked = Vec::new();
-    for (index, raw) in raws.enumerate() {
+    let raws: Vec<_> = raws.collect();
+    verify::prefetch(server, raws.iter().map(|raw| &***raw), &room.rules).await;
+    for (index, raw) in raws.into_iter().enumerate() {
         if index % CHECKS_PER_SLICE == CHECKS_PER_SLICE - 1 {
             server.environment.clock.yield_now().await;
         }
-        match check_received(raw, &room.id, &room.rules, &self_certified_keys) {
+        match verify::check_known(server, raw, &room.id, &room.rules) {
             Ok(event) => checked.push(event.pdu),
             Err(reason) => tracing::warn!(room = %room.id, %reason, "a fetched event is dropped"),
         }

@@ -20,12 +20,12 @@ use crate::{
     domain::{
         event::{
             Pdu,
-            check::{DropReason, check_received, event_id_of, parse_object, self_certified_keys},
+            check::{DropReason, event_id_of, parse_object},
             draft::countersign,
         },
         room::admit::Verdict,
     },
-    homeserver::Homeserver,
+    homeserver::{Homeserver, key_ring::verify},
     ports::StoreError,
 };
 
@@ -128,7 +128,7 @@ pub async fn accept_join(
     let servers = room.joined_servers().into_iter().collect();
     let vouched = vouched(server, &room, event)?;
     let event = vouched.as_deref().unwrap_or(event);
-    let pdu = check_membership(&room, event_id, event, MembershipState::Join, origin)?;
+    let pdu = check_membership(server, &room, event_id, event, MembershipState::Join, origin)?;
     append_membership(server, &room, pdu, origin).await?;
     let unavailable = |error: HistoryError| match error {
         HistoryError::Store(error) => HandshakeError::Store(error),
@@ -157,7 +157,7 @@ pub async fn accept_leave(
     origin: &OwnedServerName,
 ) -> Result<(), HandshakeError> {
     let room = open_room(server, room_id, origin).await?;
-    let pdu = check_membership(&room, event_id, event, MembershipState::Leave, origin)?;
+    let pdu = check_membership(server, &room, event_id, event, MembershipState::Leave, origin)?;
     append_membership(server, &room, pdu, origin).await
 }
 
@@ -170,7 +170,7 @@ pub async fn accept_knock(
     origin: &OwnedServerName,
 ) -> Result<Vec<Rc<Pdu>>, HandshakeError> {
     let room = open_room(server, room_id, origin).await?;
-    let pdu = check_membership(&room, event_id, event, MembershipState::Knock, origin)?;
+    let pdu = check_membership(server, &room, event_id, event, MembershipState::Knock, origin)?;
     append_membership(server, &room, pdu.clone(), origin).await?;
     let append = Append::begin(server, &room).await;
     Ok(append.stripped_events(&Rc::new(pdu)).await?)
@@ -214,13 +214,14 @@ fn vouched(
 }
 
 fn check_membership(
+    server: &Homeserver,
     room: &Room,
     event_id: &OwnedEventId,
     event: &RawJsonValue,
     membership: MembershipState,
     origin: &OwnedServerName,
 ) -> Result<Pdu, HandshakeError> {
-    let checked = check_received(event, &room.id, &room.rules, &self_certified_keys)?;
+    let checked = verify::check_known(server, event, &room.id, &room.rules)?;
     if checked.redacted {
         return Err(HandshakeError::Invalid("its content is not what was hashed"));
     }

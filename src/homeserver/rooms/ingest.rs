@@ -20,11 +20,11 @@ use crate::{
     domain::{
         event::{
             Pdu,
-            check::{DropReason, check_received, event_id_of, parse_object, self_certified_keys},
+            check::{DropReason, event_id_of, parse_object},
         },
         room::admit::{Verdict, admit_by_auth_events},
     },
-    homeserver::{Homeserver, heads::quiet},
+    homeserver::{Homeserver, heads::quiet, key_ring::verify},
     ports::{Batch, StoreError},
     storage::tables::{StagedPduRow, StagedPdus},
 };
@@ -65,11 +65,12 @@ pub async fn ingest(
 ) -> Result<Outcomes, StoreError> {
     let mut outcomes = Outcomes::new();
     let mut checked = BTreeMap::new();
+    verify::prefetch(server, raws.iter().map(|raw| &**raw), &room.rules).await;
     for (index, raw) in raws.iter().enumerate() {
         if index % CHECKS_PER_SLICE == CHECKS_PER_SLICE - 1 {
             server.environment.clock.yield_now().await;
         }
-        match check(room, raw) {
+        match check(server, room, raw) {
             Ok(pdu) => drop(checked.insert(pdu.event_id.clone(), pdu)),
             Err((id, reason)) => {
                 tracing::warn!(room = %room.id, %via, %reason, "event dropped");
@@ -131,7 +132,7 @@ async fn staged(server: &Rc<Homeserver>, room: &Rc<Room>) -> Result<BTreeMap<Own
         }
         let kept = row.received_ms >= oldest_ms;
         let raw = RawJsonValue::from_string(row.json).ok().filter(|_| kept);
-        match raw.map(|raw| check(room, &raw)) {
+        match raw.map(|raw| check(server, room, &raw)) {
             Some(Ok(pdu)) => drop(checked.insert(pdu.event_id.clone(), pdu)),
             _ => dropped.delete::<StagedPdus>(&key),
         }
@@ -140,9 +141,9 @@ async fn staged(server: &Rc<Homeserver>, room: &Rc<Room>) -> Result<BTreeMap<Own
     Ok(checked)
 }
 
-/// The checks that need nothing but the event; with the id to answer under if it has one.
-fn check(room: &Room, raw: &RawJsonValue) -> Result<Pdu, (Option<OwnedEventId>, DropReason)> {
-    check_received(raw, &room.id, &room.rules, &self_certified_keys).map(|checked| checked.pdu).map_err(|reason| {
+/// The checks that need nothing but the event and keys; with the id to answer under if it has one.
+fn check(server: &Homeserver, room: &Room, raw: &RawJsonValue) -> Result<Pdu, (Option<OwnedEventId>, DropReason)> {
+    verify::check_known(server, raw, &room.id, &room.rules).map(|checked| checked.pdu).map_err(|reason| {
         let id = parse_object(raw, &room.rules).and_then(|object| event_id_of(&object, &room.rules)).ok();
         (id, reason)
     })

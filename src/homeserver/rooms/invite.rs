@@ -18,15 +18,11 @@ use super::{
 };
 use crate::{
     domain::{
-        event::{
-            Pdu,
-            check::{DropReason, check_received, self_certified_keys},
-            draft::countersign,
-        },
+        event::{Pdu, check::DropReason, draft::countersign},
         room::admit::Verdict,
         room_version::{self, UnsupportedRoomVersion},
     },
-    homeserver::{Homeserver, notifications, peers::PeerError, user_rows},
+    homeserver::{Homeserver, key_ring::verify, notifications, peers::PeerError, user_rows},
     ports::{Batch, Lane, StoreError},
     storage::tables::{MembershipRow, Memberships, Users},
 };
@@ -160,7 +156,8 @@ async fn ask_to_sign(
     let response = server.ask(destination, Lane::Queries, request).await?;
     let malformed = |reason: String| PeerError::Malformed { server: destination.clone(), reason };
     let rules = room_version::rules(version).map_err(|error| malformed(error.to_string()))?;
-    let checked = check_received(&response.event, &pdu.room_id, &rules, &self_certified_keys)
+    let checked = verify::check_received(server, &response.event, &pdu.room_id, &rules)
+        .await
         .map_err(|error| malformed(error.to_string()))?;
     if checked.pdu.event_id != pdu.event_id || checked.redacted {
         return Err(malformed("it signed another event".to_owned()));
@@ -201,7 +198,7 @@ pub async fn receive_invite(
     room_state: Vec<RawStrippedState>,
 ) -> Result<Box<RawJsonValue>, ReceiveInviteError> {
     let rules = room_version::rules(version)?;
-    let checked = check_received(event, room_id, &rules, &self_certified_keys)?;
+    let checked = verify::check_received(server, event, room_id, &rules).await?;
     if checked.redacted {
         return Err(ReceiveInviteError::Invalid("its content is not what was hashed"));
     }
@@ -236,7 +233,7 @@ pub async fn receive_invite(
     if invites_held(server, &user, room_id).await? >= INVITES_HELD_MAX {
         return Err(ReceiveInviteError::TooMany(user));
     }
-    let mut stripped = stripped::all(room_state, room_id, &rules)?;
+    let mut stripped = stripped::all(server, room_state, room_id, &rules).await?;
     // The invite itself is what we checked, whatever the inviter sent beside it.
     let own_key = serde_json::Value::from(user.as_str());
     stripped.retain(|event| event["type"] != "m.room.member" || event["state_key"] != own_key);

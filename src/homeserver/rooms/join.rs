@@ -30,19 +30,14 @@ use super::{
 };
 use crate::{
     domain::{
-        event::{
-            Pdu,
-            check::{check_received, self_certified_keys},
-            create_event_id,
-            draft::DraftError,
-        },
+        event::{Pdu, create_event_id, draft::DraftError},
         room::{
             admit::{Verdict, admit_by_auth_events},
             resolve::StateMap,
         },
         room_version,
     },
-    homeserver::{Homeserver, peers::PeerError},
+    homeserver::{Homeserver, key_ring::verify, peers::PeerError},
     ports::StoreError,
     storage::tables::Users,
 };
@@ -239,7 +234,7 @@ async fn join_through(
         return Err(JoinError::Dishonest { server: via.clone(), reason });
     }
     if granter.is_some() {
-        pdu = countersigned(&pdu, answer.event.as_deref(), &rules, via)?;
+        pdu = countersigned(server, &pdu, answer.event.as_deref(), &rules, via).await?;
     }
     if let Some(room) = server.rooms.get(&room_id).await?
         && room.live().resident
@@ -251,7 +246,8 @@ async fn join_through(
 }
 
 /// Our join with the signature of the server that authorised it, without which nobody takes it.
-fn countersigned(
+async fn countersigned(
+    server: &Rc<Homeserver>,
     pdu: &Pdu,
     answered: Option<&RawJsonValue>,
     rules: &RoomVersionRules,
@@ -259,7 +255,8 @@ fn countersigned(
 ) -> Result<Pdu, JoinError> {
     let dishonest = |reason: String| JoinError::Dishonest { server: via.clone(), reason };
     let answered = answered.ok_or_else(|| dishonest("it did not send back the join it authorised".to_owned()))?;
-    let checked = check_received(answered, &pdu.room_id, rules, &self_certified_keys)
+    let checked = verify::check_received(server, answered, &pdu.room_id, rules)
+        .await
         .map_err(|error| dishonest(error.to_string()))?;
     if checked.pdu.event_id != pdu.event_id || checked.redacted {
         return Err(dishonest("it signed another join than the one it was sent".to_owned()));
@@ -299,7 +296,7 @@ struct Import {
 impl Import {
     #[expect(clippy::too_many_arguments, reason = "it is what the answer to a join consists of")]
     async fn check(
-        server: &Homeserver,
+        server: &Rc<Homeserver>,
         via: &OwnedServerName,
         room_id: &OwnedRoomId,
         version: &RoomVersionId,
@@ -312,13 +309,14 @@ impl Import {
         if state.len() + auth_chain.len() > JOIN_EVENTS_MAX {
             return Err(dishonest("it sent too many events".to_owned()));
         }
+        verify::prefetch(server, state.iter().chain(&auth_chain).map(|raw| &**raw), &rules).await;
         let mut checked: BTreeMap<OwnedEventId, Pdu> = BTreeMap::new();
         let mut in_state = Vec::new();
         for (index, raw) in state.iter().chain(&auth_chain).enumerate() {
             if index % CHECKS_PER_SLICE == 0 {
                 server.environment.clock.yield_now().await;
             }
-            match check_received(raw, room_id, &rules, &self_certified_keys) {
+            match verify::check_known(server, raw, room_id, &rules) {
                 Ok(event) => {
                     if index < state.len() {
                         in_state.push(event.pdu.event_id.clone());

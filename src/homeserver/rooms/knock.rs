@@ -80,7 +80,7 @@ async fn knock_through(
     let pdu = complete(server, &template.event, &room_id, user, content.clone(), &rules, via)?;
     let request = create_knock_event::v1::Request::new(room_id.clone(), pdu.event_id.clone(), pdu.raw());
     let answer = ask_patiently(server, via, || request.clone()).await?;
-    let mut stripped_state = stripped::valid(answer.knock_room_state, &room_id, &rules);
+    let mut stripped_state = stripped::valid(server, answer.knock_room_state, &room_id, &rules).await;
     // The knock itself is what we sent, whatever the server sends back.
     let own_key = Value::from(user.as_str());
     stripped_state.retain(|event| event["type"] != "m.room.member" || event["state_key"] != own_key);

@@ -1,5 +1,7 @@
 //! What other servers tell of a room that we are not in, for clients of ours who are invited to it or knock on it
 //! (client-server API, "Stripped state").
+use std::rc::Rc;
+
 use ruma::{
     OwnedUserId, RoomId, api::federation::membership::RawStrippedState, events::TimelineEventType,
     room_version_rules::RoomVersionRules,
@@ -8,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::domain::event::check::{DropReason, check_received, self_certified_keys};
+use crate::{
+    domain::event::check::DropReason,
+    homeserver::{Homeserver, key_ring::verify},
+};
 
 /// The most events that may come with an invite or knock to tell of the room, and bytes of all of them.
 pub const STRIPPED_STATE_EVENTS_MAX: usize = 100;
@@ -41,7 +46,8 @@ struct StrippedEvent {
 /// Every event, stripped; one that is malformed spoils them all. Whole events are checked; stripped ones (older servers)
 /// are not checkable and only bounded. A room named after its create event cannot be told of without showing it
 /// (server-server API, "Inviting to a room").
-pub fn all(
+pub async fn all(
+    server: &Rc<Homeserver>,
     events: Vec<RawStrippedState>,
     room_id: &RoomId,
     rules: &RoomVersionRules,
@@ -49,6 +55,7 @@ pub fn all(
     if events.len() > STRIPPED_STATE_EVENTS_MAX {
         return Err(StrippedError::TooMany);
     }
+    fetch_keys(server, &events, rules).await;
     let mut stripped = Vec::new();
     let mut bytes = 0;
     let mut has_create = false;
@@ -58,7 +65,7 @@ pub fn all(
             return Err(StrippedError::TooLarge);
         }
         has_create |= is_create(&event);
-        stripped.extend(strip(event, room_id, rules)?);
+        stripped.extend(strip(server, event, room_id, rules)?);
     }
     if rules.authorization.room_create_event_id_as_room_id && !has_create {
         return Err(StrippedError::NoCreate);
@@ -67,13 +74,27 @@ pub fn all(
 }
 
 /// Those of the events that are what they should be, as far as the limits go: for an answer to what cannot be undone.
-pub fn valid(events: Vec<RawStrippedState>, room_id: &RoomId, rules: &RoomVersionRules) -> Vec<Value> {
+pub async fn valid(
+    server: &Rc<Homeserver>,
+    events: Vec<RawStrippedState>,
+    room_id: &RoomId,
+    rules: &RoomVersionRules,
+) -> Vec<Value> {
     let mut bytes = 0;
+    fetch_keys(server, &events[..events.len().min(STRIPPED_STATE_EVENTS_MAX)], rules).await;
     let within = events.into_iter().take(STRIPPED_STATE_EVENTS_MAX).take_while(|event| {
         bytes += size(event);
         bytes <= STRIPPED_STATE_MAX_BYTES
     });
-    within.filter_map(|event| strip(event, room_id, rules).ok().flatten()).collect()
+    within.filter_map(|event| strip(server, event, room_id, rules).ok().flatten()).collect()
+}
+
+async fn fetch_keys(server: &Rc<Homeserver>, events: &[RawStrippedState], rules: &RoomVersionRules) {
+    let whole = events.iter().filter_map(|event| match event {
+        RawStrippedState::Pdu(raw) => Some(&**raw),
+        _ => None,
+    });
+    verify::prefetch(server, whole, rules).await;
 }
 
 fn size(event: &RawStrippedState) -> usize {
@@ -95,10 +116,15 @@ fn is_create(event: &RawStrippedState) -> bool {
     serde_json::from_str::<Kind>(raw.get()).is_ok_and(|event| event.kind == TimelineEventType::RoomCreate)
 }
 
-fn strip(event: RawStrippedState, room_id: &RoomId, rules: &RoomVersionRules) -> Result<Option<Value>, StrippedError> {
+fn strip(
+    server: &Homeserver,
+    event: RawStrippedState,
+    room_id: &RoomId,
+    rules: &RoomVersionRules,
+) -> Result<Option<Value>, StrippedError> {
     match event {
         RawStrippedState::Pdu(raw) => {
-            let checked = check_received(&raw, room_id, rules, &self_certified_keys)?;
+            let checked = verify::check_known(server, &raw, room_id, rules)?;
             Ok(Some(super::append::strip(&checked.pdu)))
         }
         #[expect(deprecated, reason = "servers before Matrix 1.16 send it")]

@@ -1,4 +1,5 @@
-//! HTTP requests of clients: read within limits, answered by the homeserver, every answer readable by any page.
+//! HTTP requests of clients, and of homeservers through the same proxy: read within limits, answered by the homeserver, every
+//! answer to a client readable by any page.
 use std::{net::IpAddr, rc::Rc};
 
 use bytes::Bytes;
@@ -7,39 +8,54 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use warren::{
-    api::{self, ApiError, ClientAddress, Origin},
+    api::{self, ApiError, CLIENT_BODY_MAX_BYTES, ClientAddress, Origin},
     homeserver::Homeserver,
 };
 
 use super::{
+    federation_door::FederationDoor,
     metrics::Metrics,
     shared_secret::{self, SharedSecret},
 };
-use crate::request_body;
+use crate::{federation::request, request_body};
 
 /// The header in which a proxy adds whom it speaks for.
 const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// What both clients and homeservers ask for; by a client's door it is for clients, whose pages may read the answer.
+const OF_CLIENTS: &str = "/_matrix/federation/v1/openid/";
 
 pub struct ClientDoor {
     homeserver: Rc<Homeserver>,
     secret: Option<SharedSecret>,
     metrics: Rc<Metrics>,
+    /// Where homeservers go that come this way.
+    servers: Rc<FederationDoor>,
 }
 
 impl ClientDoor {
     /// Without a `secret` nobody registers by one.
-    pub fn new(homeserver: Rc<Homeserver>, secret: Option<SharedSecret>, metrics: Rc<Metrics>) -> Self {
-        Self { homeserver, secret, metrics }
+    pub fn new(
+        homeserver: Rc<Homeserver>,
+        secret: Option<SharedSecret>,
+        metrics: Rc<Metrics>,
+        servers: Rc<FederationDoor>,
+    ) -> Self {
+        Self { homeserver, secret, metrics, servers }
     }
 
     /// Answers one request. Dropped when its client goes away: what was begun is finished, and what waits ends.
     pub async fn answer(&self, request: Request<Incoming>, remote: IpAddr) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        if request::is_federation(path) && !path.starts_with(OF_CLIENTS) {
+            return self.servers.answer(request, remote).await;
+        }
         let started = Instant::now();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let _in_flight = self.metrics.request_begins();
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(ClientAddress(client_address(&parts.headers, remote)));
-        let response = match request_body::read(body).await {
+        let response = match request_body::read(body, CLIENT_BODY_MAX_BYTES).await {
             Ok(body) => self.respond(Request::from_parts(parts, body)).await,
             Err(error) => api::with_cors(error.into_response()),
         };
@@ -68,7 +84,7 @@ pub fn broken() -> Response<Full<Bytes>> {
 }
 
 /// Who asks: whom a proxy on this machine says that it speaks for, else whoever is connected.
-fn client_address(headers: &HeaderMap, remote: IpAddr) -> IpAddr {
+pub(super) fn client_address(headers: &HeaderMap, remote: IpAddr) -> IpAddr {
     if !remote.to_canonical().is_loopback() {
         return remote;
     }

@@ -1,9 +1,5 @@
 //! HTTPS to push gateways, whose addresses users choose: nowhere but the public internet, unless the settings say so.
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::LocalBoxFuture;
@@ -20,6 +16,8 @@ use tokio_rustls::{
     rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
 };
 use warren::ports::{PushGatewayError, PushGateways};
+
+use crate::public_addresses::is_public;
 
 /// How long a gateway may take for everything, from its name to the end of its answer.
 const PUSH_TIME_MAX: Duration = Duration::from_secs(30);
@@ -136,81 +134,9 @@ fn unreachable(error: impl ToString) -> PushGatewayError {
     PushGatewayError::Unreachable(error.to_string())
 }
 
-/// Whether an address is one of the public internet, so that nobody reaches by a push what only this machine can.
-fn is_public(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let special = a == 0
-        || a >= 240
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 192 && b == 88 && c == 99)
-        || (a == 198 && (b == 18 || b == 19));
-    !special
-        && !address.is_private()
-        && !address.is_loopback()
-        && !address.is_link_local()
-        && !address.is_documentation()
-        && !address.is_multicast()
-}
-
-/// Global unicast (2000::/3) without what stands for other addresses or for none: Teredo and other special ones in
-/// 2001::/23, documentation, 6to4.
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, ..] = address.segments();
-    let special = match a {
-        0x2001 => b < 0x200 || b == 0xdb8,
-        0x2002 => true,
-        0x3fff => b < 0x1000,
-        _ => false,
-    };
-    a & 0xe000 == 0x2000 && !special
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_public_internet_is_public() {
-        for address in ["8.8.8.8", "1.1.1.1", "203.0.112.1", "2606:4700::1111", "2a00:1450::1", "::ffff:8.8.8.8"] {
-            assert!(is_public(address.parse().unwrap()), "{address}");
-        }
-        for address in [
-            "127.0.0.1",
-            "10.1.2.3",
-            "172.16.0.1",
-            "192.168.1.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "0.0.0.0",
-            "192.0.0.8",
-            "198.18.0.1",
-            "224.0.0.1",
-            "240.0.0.1",
-            "255.255.255.255",
-            "203.0.113.5",
-            "::1",
-            "::",
-            "fe80::1",
-            "fc00::1",
-            "ff02::1",
-            "2001:db8::1",
-            "2002:7f00:1::",
-            "64:ff9b::7f00:1",
-            "::ffff:127.0.0.1",
-            "2001:0:1::",
-            "::7f00:1",
-        ] {
-            assert!(!is_public(address.parse().unwrap()), "{address}");
-        }
-    }
 
     #[tokio::test]
     async fn this_machine_is_out_of_reach_by_any_name() {

@@ -1,4 +1,6 @@
 //! What a node is told at its start: flags, and a TOML file with the same names. Flags come first.
+pub mod federation;
+
 use std::{fs, io, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -14,6 +16,7 @@ use warren::{
     p2p::{address_book::RelayAddress, network::RELAYS_MAX},
 };
 
+use self::federation::FederationSettings;
 use crate::options::platform_data_dir;
 
 const CLIENT_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8008);
@@ -46,13 +49,54 @@ pub struct NodeFlags {
     /// Name of this homeserver, for good [default: made of its key]
     ///
     /// A name made of the key is believed by every other Warren homeserver. An ordinary one, such as example.org or
-    /// localhost:8008, serves those who use this homeserver alone: no other believes it yet.
+    /// localhost:8448, is for other Matrix servers, which reach it by HTTPS: see --federation-listen.
     #[arg(long, value_name = "NAME[:PORT]", value_parser = parse_server_name)]
     pub server_name: Option<OwnedServerName>,
 
     /// Address and port for clients; port 0 picks a free one [default: 127.0.0.1:8008]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub client_listen: Option<SocketAddr>,
+
+    /// Address and port for other homeservers, by HTTPS with --tls-cert and --tls-key [default: none]
+    ///
+    /// Port 8448 is where they look, unless --server-name has a port. What they ask for is also answered on --client-listen,
+    /// for a reverse proxy that ends TLS.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub federation_listen: Option<SocketAddr>,
+
+    /// Certificate, and those that certify it, in PEM; read again when it changes, and at SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Certificates (PEM) that are believed as roots beside Mozilla's; may be given up to 16 times
+    #[arg(long, value_name = "FILE")]
+    pub ca: Vec<PathBuf>,
+
+    /// Reach other homeservers at private addresses, too, such as those of this machine
+    ///
+    /// Whoever can name a homeserver, any user or peer, then makes this one connect to whatever it can reach.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub allow_private_ips: Option<bool>,
+
+    /// Take whatever answers on a loopback address for the homeserver it should be; for tests on one machine
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub insecure_skip_tls_verify: Option<bool>,
+
+    /// Name and port that other homeservers reach this one by, for /.well-known/matrix/server [default: its own]
+    #[arg(long, value_name = "NAME[:PORT]", value_parser = parse_server_name)]
+    pub well_known_server: Option<OwnedServerName>,
+
+    /// Homeserver that is believed about the keys of those that do not answer; may be given up to 3 times
+    #[arg(long, value_name = "NAME[:PORT]", value_parser = parse_server_name)]
+    pub notary: Vec<OwnedServerName>,
+
+    /// Where clients reach this homeserver, for /.well-known/matrix/client [default: not said]
+    #[arg(long, value_name = "URL")]
+    pub well_known_client: Option<String>,
 
     /// Directory that keeps everything [default: warren/node in the user's data directory]
     #[arg(long, value_name = "DIR")]
@@ -159,6 +203,9 @@ pub struct Settings {
     /// `None` for the name that is made of the key, or the one the data has.
     pub server_name: Option<OwnedServerName>,
     pub client_listen: SocketAddr,
+    pub federation: FederationSettings,
+    /// What `/.well-known/matrix/client` says.
+    pub client_base_url: Option<String>,
     pub data_dir: PathBuf,
     pub registration: Registration,
     pub registration_tokens: Vec<String>,
@@ -202,6 +249,14 @@ pub enum SettingsError {
     RtcTransports(usize),
     #[error("a transport for calls has no `type`")]
     RtcTransport,
+    #[error(
+        "a listener for homeservers takes an address, a certificate and its key: --federation-listen, --tls-cert, --tls-key"
+    )]
+    HalfAListener,
+    #[error("{0} notaries are too many: {1} at most")]
+    Notaries(usize, usize),
+    #[error("{0} files of root certificates are too many: {1} at most")]
+    CaFiles(usize, usize),
     #[error("registration is either open or with tokens, not both")]
     TwoRegistrations,
     #[error("{0:?} is no registration token: those have 1 to {REGISTRATION_TOKEN_MAX_CHARS} of A-Z, a-z, 0-9 and ._~-")]
@@ -221,6 +276,7 @@ impl Settings {
             Some(path) => read(path)?,
             None => NodeFlags::default(),
         };
+        let federation = FederationSettings::resolve(&flags, &file)?;
         let registration_tokens = match flags.registration_token.is_empty() {
             true => file.registration_token,
             false => flags.registration_token,
@@ -236,6 +292,8 @@ impl Settings {
         let settings = Self {
             server_name: flags.server_name.or(file.server_name),
             client_listen: flags.client_listen.or(file.client_listen).unwrap_or(CLIENT_LISTEN_DEFAULT),
+            federation,
+            client_base_url: flags.well_known_client.or(file.well_known_client),
             data_dir: flags.data_dir.or(file.data_dir).unwrap_or_else(|| platform_data_dir().join("node")),
             registration: match (open, with_tokens) {
                 (true, true) => return Err(SettingsError::TwoRegistrations),
@@ -286,7 +344,11 @@ impl Settings {
         if let Some(token) = self.registration_tokens.iter().find(malformed) {
             return Err(SettingsError::RegistrationToken(token.clone()));
         }
-        let pages = [self.terms.as_ref().map(|terms| &terms.url), self.support.as_ref().and_then(|s| s.page.as_ref())];
+        let pages = [
+            self.terms.as_ref().map(|terms| &terms.url),
+            self.support.as_ref().and_then(|support| support.page.as_ref()),
+            self.client_base_url.as_ref(),
+        ];
         let is_page = |url: &&String| url.starts_with("https://") || url.starts_with("http://");
         if let Some(url) = pages.into_iter().flatten().find(|url| !is_page(url)) {
             return Err(SettingsError::Page(url.clone()));
@@ -468,7 +530,12 @@ mod tests {
             ("client-listen = \"nowhere\"", "client-listen"),
             ("server-name = \"not a name\"", "server-name"),
             ("relay = [\"/ip4/127.0.0.1/tcp/80\"]", "not the address of a relay"),
-            ("default-room-version = \"1\"", "10, 11, 12"),
+            ("default-room-version = \"13\"", "10, 11, 12"),
+            ("federation-listen = \"127.0.0.1:1\"", "--tls-cert"),
+            ("tls-cert = \"c.pem\"", "--federation-listen"),
+            ("well-known-server = \"https://a.example\"", "well-known-server"),
+            ("well-known-client = \"a.example\"", "a.example"),
+            ("notary = [\"a\", \"b\", \"c\", \"d\"]", "3 at most"),
             ("registration-shared-secret = \"short\"", "shorter"),
             ("turn-uri = [\"turn:a.example\"]", "both"),
             ("turn-shared-secret = \"s\"", "both"),
