@@ -62,19 +62,19 @@ impl States {
         changes: Vec<(StateKey, OwnedEventId)>,
         batch: &mut Batch,
     ) -> Result<State, StoreError> {
-        let changes: Vec<_> =
-            changes.into_iter().filter(|(key, event_id)| base.entries.get(key) != Some(event_id)).collect();
-        self.write(base, changes, Vec::new(), batch).await
+        self.change(base, changes, Vec::new(), batch).await
     }
 
-    /// The state `map`, written into `batch` as a difference to `base`.
-    pub async fn adopt(&self, base: &State, map: &StateMap, batch: &mut Batch) -> Result<State, StoreError> {
-        let changes = map
-            .iter()
-            .filter(|(key, event_id)| base.entries.get(key) != Some(event_id))
-            .map(|(key, event_id)| (key.clone(), event_id.clone()))
-            .collect();
-        let removals = base.entries.keys().filter(|key| !map.contains_key(key)).cloned().collect();
+    /// As `derive`, with some places empty.
+    pub async fn change(
+        &self,
+        base: &State,
+        changes: Vec<(StateKey, OwnedEventId)>,
+        removals: Vec<StateKey>,
+        batch: &mut Batch,
+    ) -> Result<State, StoreError> {
+        let changes: Vec<_> =
+            changes.into_iter().filter(|(key, event_id)| base.entries.get(key) != Some(event_id)).collect();
         self.write(base, changes, removals, batch).await
     }
 
@@ -172,7 +172,7 @@ impl States {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
+    use std::{collections::BTreeSet, rc::Rc};
 
     use futures::executor::block_on;
     use proptest::prelude::*;
@@ -201,14 +201,18 @@ mod tests {
                 let mut expected = StateMap::new();
                 let mut written = vec![(states.snapshot(&expected, &mut batch).await.unwrap(), expected.clone())];
                 for step in steps {
-                    for (place, holder) in step {
+                    for (place, holder) in &step {
                         match holder {
-                            Some(number) => expected.insert(key(place), event(number)),
-                            None => expected.remove(&key(place)),
+                            Some(number) => expected.insert(key(*place), event(*number)),
+                            None => expected.remove(&key(*place)),
                         };
                     }
                     let base = written.last().unwrap().0.clone();
-                    let state = states.adopt(&base, &expected, &mut batch).await.unwrap();
+                    let places: BTreeSet<_> = step.into_iter().map(|(place, _)| key(place)).collect();
+                    let (filled, emptied): (Vec<_>, Vec<_>) = places.into_iter().partition(|key| expected.contains_key(key));
+                    let filled = filled.into_iter().map(|key| (key.clone(), expected[&key].clone())).collect();
+                    let emptied = emptied.into_iter().filter(|key| base.entries.contains_key(key)).collect();
+                    let state = states.change(&base, filled, emptied, &mut batch).await.unwrap();
                     written.push((state, expected.clone()));
                 }
                 database.commit(batch).await.unwrap();

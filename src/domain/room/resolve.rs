@@ -31,67 +31,15 @@ pub enum ResolveError {
     Invalid(String),
 }
 
-/// The one state that every server holding the same events agrees on.
-///
-/// `events` is a view of the room: accepted and rejected events alike, the latter marked. It must come to hold the
-/// conflicted events, their auth chains and, if those chains differ between the states, the auth chains of everything
-/// else (an event that authorizes something unconflicted is in every full auth chain and so in no difference). In room
-/// version 1 it is the conflicted events and those of the state that may authorize them.
-/// [`ResolveError::Missing`] names what it lacks; states that are equal need nothing.
+/// The one state that every server holding the same events agrees on. What `events` must hold: [`Fork::settle`].
 pub fn resolve(
     rules: &RoomVersionRules,
     states: &[StateMap],
     events: &BTreeMap<OwnedEventId, Rc<Pdu>>,
 ) -> Result<StateMap, ResolveError> {
-    let states = distinct(states);
-    match states.as_slice() {
-        [] => return Ok(StateMap::new()),
-        [state] => return Ok((*state).clone()),
-        _ => {}
-    }
-    let view = View::new(events);
-    let Some(v2_rules) = rules.state_res.v2_rules() else {
-        return v1::resolve(rules, &states, &view);
-    };
-    let Split { unconflicted, conflicted_by_state } = Split::of(&states);
-
-    let chains = chains_of_conflicted(&view, rules, &conflicted_by_state)?;
-    let difference = auth_difference(&view, &chains, &unconflicted)?;
-    let conflicted: BTreeSet<&EventId> =
-        conflicted_by_state.iter().flat_map(|state| state.values()).map(|id| &***id).collect();
-    // In v2.1 the iterative checks start from nothing, so no unconflicted event is ever looked at.
-    let consulted = if v2_rules.begin_iterative_auth_checks_with_empty_state_map {
-        StateMap::new()
-    } else {
-        consulted_unconflicted(&view, rules, conflicted.iter().chain(&difference).copied(), &unconflicted)?
-    };
-
-    let maps: Vec<state_res::StateMap<OwnedEventId>> =
-        conflicted_by_state.iter().map(|state| owned(state).chain(consulted.clone()).collect()).collect();
-    // ruma takes the union of the chains it is given minus their intersection. We know that already.
-    let chains_with_that_difference = vec![difference.iter().map(|id| (*id).to_owned()).collect(), EventIdSet::new()];
-    let resolved = state_res::resolve(
-        &rules.authorization,
-        v2_rules,
-        &maps,
-        chains_with_that_difference,
-        |id| view.get(id),
-        |_| Some(conflicted_subgraph(&view, &conflicted)),
-    );
-    view.complete()?;
-    let mut state: StateMap = resolved.map_err(|error| ResolveError::Invalid(error.to_string()))?.into_iter().collect();
-    state.extend(owned(&unconflicted));
-    Ok(state)
-}
-
-fn distinct(states: &[StateMap]) -> Vec<&StateMap> {
-    let mut distinct: Vec<&StateMap> = Vec::with_capacity(states.len());
-    for state in states {
-        if !distinct.contains(&state) {
-            distinct.push(state);
-        }
-    }
-    distinct
+    let fork = Fork::of(states.iter().map(|state| state.iter()));
+    let settled = fork.settle(rules, events)?;
+    Ok(owned(&fork.unconflicted).chain(settled).collect())
 }
 
 type Key = (StateEventType, String);
@@ -101,21 +49,86 @@ fn owned<'a>(state: &'a BorrowedState<'a>) -> impl Iterator<Item = (Key, OwnedEv
     state.iter().map(|(key, id)| ((*key).clone(), (*id).clone()))
 }
 
-/// Unconflicted: the places every state fills with the same event. The rest is conflicted, state by state.
-struct Split<'a> {
+/// States of one room, taken apart: the places that all of them fill with the same event, and what each has in the others.
+pub struct Fork<'a> {
     unconflicted: BorrowedState<'a>,
     conflicted_by_state: Vec<BorrowedState<'a>>,
 }
 
-impl<'a> Split<'a> {
-    fn of(states: &[&'a StateMap]) -> Self {
-        let agreed = |key: &Key, id: &OwnedEventId| states.iter().all(|state| state.get(key) == Some(id));
-        let unconflicted = states[0].iter().filter(|(key, id)| agreed(key, id)).collect::<BorrowedState<'a>>();
-        let conflicted_by_state = states
-            .iter()
-            .map(|state| state.iter().filter(|(key, _)| !unconflicted.contains_key(key)).collect())
-            .collect();
-        Self { unconflicted, conflicted_by_state }
+impl<'a> Fork<'a> {
+    /// Walks the states once, side by side: each must come in the order of its keys.
+    pub fn of<S: Iterator<Item = (&'a Key, &'a OwnedEventId)>>(states: impl IntoIterator<Item = S>) -> Self {
+        let mut walks: Vec<_> = states.into_iter().map(Iterator::peekable).collect();
+        let mut fork = Self { unconflicted: BTreeMap::new(), conflicted_by_state: vec![BTreeMap::new(); walks.len()] };
+        let mut unconflicted = Vec::new();
+        while let Some(key) = walks.iter_mut().filter_map(|walk| walk.peek().map(|(key, _)| *key)).min() {
+            let held: Vec<Option<&OwnedEventId>> =
+                walks.iter_mut().map(|walk| walk.next_if(|(next, _)| *next == key).map(|(_, id)| id)).collect();
+            match held[0] {
+                Some(id) if held.iter().all(|other| *other == Some(id)) => unconflicted.push((key, id)),
+                _ => {
+                    for (state, id) in fork.conflicted_by_state.iter_mut().zip(held) {
+                        state.extend(id.map(|id| (key, id)));
+                    }
+                }
+            }
+        }
+        fork.unconflicted = unconflicted.into_iter().collect();
+        fork
+    }
+
+    /// The places that the states do not agree on.
+    pub fn contested(&self) -> BTreeSet<&'a (StateEventType, String)> {
+        self.conflicted_by_state.iter().flat_map(|state| state.keys().copied()).collect()
+    }
+
+    /// What holds the contested places; those that nothing holds are left out. With what the states agree on it is the state
+    /// that every server holding the same events comes to.
+    ///
+    /// `events` is a view of the room: accepted and rejected events alike, the latter marked. It must come to hold the
+    /// conflicted events, their auth chains and, if those chains differ between the states in more than conflicted
+    /// events, the auth chains of everything else (an event that authorizes something unconflicted is in every full auth
+    /// chain and so in no difference). In room version 1 it is the conflicted events and those of the state that may
+    /// authorize them. [`ResolveError::Missing`] names what it lacks; states that are equal need nothing.
+    pub fn settle(
+        &self,
+        rules: &RoomVersionRules,
+        events: &BTreeMap<OwnedEventId, Rc<Pdu>>,
+    ) -> Result<StateMap, ResolveError> {
+        let Self { unconflicted, conflicted_by_state } = self;
+        if conflicted_by_state.iter().all(BTreeMap::is_empty) {
+            return Ok(StateMap::new());
+        }
+        let view = View::new(events);
+        let Some(v2_rules) = rules.state_res.v2_rules() else {
+            return v1::settle(rules, self, &view);
+        };
+        let conflicted: BTreeSet<&EventId> =
+            conflicted_by_state.iter().flat_map(|state| state.values()).map(|id| &***id).collect();
+        let chains = chains_of_conflicted(&view, rules, conflicted_by_state)?;
+        let difference = auth_difference(&view, &chains, unconflicted, &conflicted)?;
+        // In v2.1 the iterative checks start from nothing, so no unconflicted event is ever looked at.
+        let consulted = if v2_rules.begin_iterative_auth_checks_with_empty_state_map {
+            StateMap::new()
+        } else {
+            consulted_unconflicted(&view, rules, conflicted.iter().chain(&difference).copied(), unconflicted)?
+        };
+        let maps: Vec<state_res::StateMap<OwnedEventId>> =
+            conflicted_by_state.iter().map(|state| owned(state).chain(consulted.clone()).collect()).collect();
+        // ruma takes the union of the chains it is given minus their intersection. We know that already.
+        let chains_with_that_difference =
+            vec![difference.iter().map(|id| (*id).to_owned()).collect(), EventIdSet::new()];
+        let resolved = state_res::resolve(
+            &rules.authorization,
+            v2_rules,
+            &maps,
+            chains_with_that_difference,
+            |id| view.get(id),
+            |_| Some(conflicted_subgraph(&view, &conflicted)),
+        );
+        view.complete()?;
+        let resolved = resolved.map_err(|error| ResolveError::Invalid(error.to_string()))?;
+        Ok(resolved.into_iter().filter(|(key, _)| !unconflicted.contains_key(key)).collect())
     }
 }
 
@@ -176,7 +189,8 @@ fn chains_of_conflicted<'a>(
     Ok(chains)
 }
 
-/// Union minus intersection of the full auth chains of the states.
+/// Union minus intersection of the full auth chains of the states, less what is conflicted itself: that is in the full
+/// conflicted set anyway, and most forks differ in nothing else.
 ///
 /// A full chain is that of the conflicted events joined with that of the unconflicted ones, and the latter is part of
 /// every full chain. So the difference is what the chains of conflicted events differ in, less what any unconflicted
@@ -185,9 +199,11 @@ fn auth_difference<'a>(
     view: &View<'a>,
     chains: &[BTreeSet<&'a EventId>],
     unconflicted: &BorrowedState<'_>,
+    conflicted: &BTreeSet<&EventId>,
 ) -> Result<BTreeSet<&'a EventId>, ResolveError> {
     let everywhere = |id: &EventId| chains.iter().all(|chain| chain.contains(id));
-    let mut difference: BTreeSet<&'a EventId> = chains.iter().flatten().copied().filter(|id| !everywhere(id)).collect();
+    let differs = |id: &&EventId| !conflicted.contains(id) && !everywhere(id);
+    let mut difference: BTreeSet<&'a EventId> = chains.iter().flatten().copied().filter(differs).collect();
     if !difference.is_empty() {
         let shared = view.auth_chain(unconflicted.values().map(|id| &***id));
         difference.retain(|id| !shared.contains(id));

@@ -33,7 +33,7 @@ use crate::{
             admit::{self, Verdict},
             destinations::destinations,
             extremities,
-            resolve::{ResolveError, StateMap, resolve},
+            resolve::{Fork, ResolveError, StateMap},
         },
     },
     homeserver::{
@@ -642,10 +642,10 @@ impl<'a> Append<'a> {
     }
 
     async fn resolve(&mut self, states: &[State]) -> Result<State, AppendError> {
-        let maps: Vec<StateMap> = states.iter().map(State::to_map).collect();
-        let resolved = self
-            .with_events(|view| match resolve(&self.room.rules, &maps, &view.events) {
-                Ok(state) => Ok(state),
+        let fork = Fork::of(states.iter().map(|state| state.entries.iter()));
+        let settled = self
+            .with_events(|view| match fork.settle(&self.room.rules, &view.events) {
+                Ok(settled) => Ok(settled),
                 Err(ResolveError::Missing(wanted)) => {
                     view.wanted.borrow_mut().extend(wanted);
                     Err(AppendError::Unresolvable("events are missing".to_owned()))
@@ -653,10 +653,15 @@ impl<'a> Append<'a> {
                 Err(ResolveError::Invalid(reason)) => Err(AppendError::Unresolvable(reason)),
             })
             .await?;
-        if let Some(index) = maps.iter().position(|map| *map == resolved) {
-            return Ok(states[index].clone());
+        let contested = fork.contested();
+        let is_settled = |state: &&State| contested.iter().all(|key| state.entries.get(key) == settled.get(key));
+        if let Some(state) = states.iter().find(is_settled) {
+            return Ok(state.clone());
         }
-        Ok(self.server.rooms.states.adopt(&states[0], &resolved, &mut self.batch).await?)
+        let base = &states[0];
+        let empty = contested.into_iter().filter(|key| !settled.contains_key(*key) && base.entries.contains_key(key));
+        let (empty, settled) = (empty.cloned().collect(), settled.into_iter().collect());
+        Ok(self.server.rooms.states.change(base, settled, empty, &mut self.batch).await?)
     }
 
     async fn require(&self, ids: &[OwnedEventId]) -> Result<Vec<Rc<StoredEvent>>, AppendError> {

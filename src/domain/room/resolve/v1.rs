@@ -18,7 +18,7 @@ use ruma::{
 };
 use sha1::{Digest, Sha1};
 
-use super::{BorrowedState, Key, ResolveError, StateMap, View, owned};
+use super::{BorrowedState, Fork, Key, ResolveError, StateMap, View, owned};
 use crate::domain::event::Pdu;
 
 /// What is settled together. Each step sees what those before it settled.
@@ -41,13 +41,9 @@ impl Step {
     }
 }
 
-/// The resolution of states that differ. Judges each conflicting event once at most.
-pub(super) fn resolve(
-    rules: &RoomVersionRules,
-    states: &[&StateMap],
-    view: &View<'_>,
-) -> Result<StateMap, ResolveError> {
-    let (mut resolved, conflicts) = separate(states);
+/// What holds the places the states differ in. Judges each conflicting event once at most.
+pub(super) fn settle(rules: &RoomVersionRules, fork: &Fork<'_>, view: &View<'_>) -> Result<StateMap, ResolveError> {
+    let (mut resolved, conflicts) = separate(fork);
     let conflicts: Vec<(&Key, Vec<&Pdu>)> = conflicts
         .into_iter()
         .map(|(key, ids)| (key, latest_first(ids.into_iter().filter_map(|id| view.get(id)).collect())))
@@ -69,17 +65,21 @@ pub(super) fn resolve(
             .collect();
         resolved.extend(settled);
     }
+    let contested = fork.contested();
+    resolved.retain(|key, _| contested.contains(*key));
     Ok(owned(&resolved).collect())
 }
 
 /// The places that hold one event wherever they hold any, and the events of the others.
-fn separate<'a>(states: &[&'a StateMap]) -> (BorrowedState<'a>, BTreeMap<&'a Key, BTreeSet<&'a OwnedEventId>>) {
+fn separate<'a>(fork: &Fork<'a>) -> (BorrowedState<'a>, BTreeMap<&'a Key, BTreeSet<&'a OwnedEventId>>) {
     let mut held: BTreeMap<&Key, BTreeSet<&OwnedEventId>> = BTreeMap::new();
-    for (key, id) in states.iter().copied().flatten() {
+    for (key, id) in fork.conflicted_by_state.iter().flatten() {
         held.entry(key).or_default().insert(id);
     }
-    let (agreed, conflicts): (BTreeMap<_, _>, _) = held.into_iter().partition(|(_, ids)| ids.len() == 1);
-    (agreed.into_iter().filter_map(|(key, ids)| Some((key, ids.into_iter().next()?))).collect(), conflicts)
+    let mut agreed = fork.unconflicted.clone();
+    let (alone, conflicts): (BTreeMap<_, _>, _) = held.into_iter().partition(|(_, ids)| ids.len() == 1);
+    agreed.extend(alone.into_iter().filter_map(|(key, ids)| Some((key, ids.into_iter().next()?))));
+    (agreed, conflicts)
 }
 
 /// By descending depth, then ascending hash of the id.
