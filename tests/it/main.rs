@@ -74,6 +74,7 @@ mod federation_small;
 mod federation_space;
 mod federation_sync;
 mod federation_third_party;
+mod federation_verdicts;
 mod musts;
 mod rate_limits;
 mod rooms_create;
