@@ -5,6 +5,7 @@ import { figure, median } from "./summary.mjs";
 const ROUNDS = { full: 30, quick: 6 };
 const ROOMS = 10;
 const EVENTS_PER_ROOM = { full: 1_000, quick: 100 };
+const LARGE_ROOM = { full: { members: 10_000, events: 100_000 }, quick: { members: 1_000, events: 5_000 } };
 
 /** Runs the program that `cargo` says it built. */
 export async function benchCore(run, size) {
@@ -12,7 +13,9 @@ export async function benchCore(run, size) {
   const measure = async (...args) => JSON.parse((await run(program, args.map(String))).output.trim().split("\n").at(-1));
   const speed = await measure("speed", ROUNDS[size]);
   const memory = await measure("memory", ROOMS, EVENTS_PER_ROOM[size]);
-  return { lines: [...speedLines(speed), ...memoryLines(memory, EVENTS_PER_ROOM[size])], samples: { speed, memory } };
+  const large = await measure("large", LARGE_ROOM[size].members, LARGE_ROOM[size].events);
+  const lines = [...speedLines(speed), ...memoryLines(memory, EVENTS_PER_ROOM[size]), ...largeLines(large, speed, LARGE_ROOM[size])];
+  return { lines, samples: { speed, memory, large } };
 }
 
 /** With the same profile as the native program, so that both share what was compiled. */
@@ -46,6 +49,23 @@ function memoryLines({ rss_empty_bytes: empty, rss_full_bytes: full, stored_byte
   return [
     figure("resident memory, no rooms", "bytes", empty),
     figure(`resident memory, ${ROOMS} rooms of ${events.toLocaleString("en")} events`, "bytes", full, { limit }),
+  ];
+}
+
+function largeLines(samples, speed, { members, events }) {
+  const room = `a room of ${members.toLocaleString("en")} members`;
+  const verify = { name: "ed25519 verification", samples: speed.raw_verify_us };
+  const join = figure(`join ${room} and ${events.toLocaleString("en")} events, both servers`, "ms", samples.large_join_ms);
+  const memory = samples.large_join_rss_bytes && figure("resident memory that took", "bytes", samples.large_join_rss_bytes, {
+    limit: { name: "of it, bytes in the memory store", samples: samples.large_join_stored_bytes },
+  });
+  return [
+    figure(`ingest joins into ${room} (${perSecond(samples.large_ingest_join_us)})`, "µs", samples.large_ingest_join_us, { limit: verify }),
+    figure(`ingest messages there (${perSecond(samples.large_ingest_message_us)})`, "µs", samples.large_ingest_message_us, { limit: verify }),
+    figure(`stored per event over ${events.toLocaleString("en")}`, "bytes", samples.large_stored_per_event_bytes),
+    join,
+    ...(memory ? [memory] : []),
+    figure(`resolve 10 branches of ${room}`, "ms", samples.large_resolve_ms),
   ];
 }
 

@@ -21,10 +21,17 @@ pub fn run(rooms: usize, events_per_room: usize, figures: &mut Figures) {
     figures.add("stored_bytes", server.disk.bytes_stored() as f64);
 }
 
-/// Notes the resident set of this process, where the system tells (Linux).
+/// Notes the resident set of this process.
 fn resident(name: &'static str, figures: &mut Figures) {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return };
+    if let Some(bytes) = resident_bytes() {
+        figures.add(name, bytes);
+    }
+}
+
+/// The resident set of this process, where the system tells (Linux).
+pub fn resident_bytes() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|kib| kib.parse::<f64>().ok());
-    figures.add(name, kib.expect("VmRSS is in kB") * 1024.0);
+    Some(kib.expect("VmRSS is in kB") * 1024.0)
 }

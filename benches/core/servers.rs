@@ -1,17 +1,19 @@
 //! Homeservers on memory disks, each with one user, driven through the API as a client would.
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     rc::Rc,
 };
 
 use bytes::Bytes;
 use futures::{FutureExt, executor::LocalPool, task::LocalSpawnExt};
 use http::StatusCode;
+use ruma::{OwnedEventId, RoomId};
 use serde_json::{Value, json};
 use warren::{
     api::{self, Origin},
     domain::identity::{DEFAULT_SUFFIX, PublicKey},
-    homeserver::{Homeserver, Options, identity},
+    homeserver::{Homeserver, Options, identity, inspect::InspectedRoom},
     ports::{Clock, Environment},
     storage::memory::MemoryDisk,
 };
@@ -114,6 +116,20 @@ impl Servers {
     pub fn sleep_ms(&mut self, duration_ms: u64) {
         self.pool.run_until(SystemClock.sleep_ms(duration_ms));
         self.settle();
+    }
+
+    /// What a room of `server` looks like, and the events of its state as they are stored.
+    pub fn inspect(&mut self, server: &Server, room: &str) -> (InspectedRoom, BTreeMap<OwnedEventId, String>) {
+        let room = RoomId::parse(room).expect("a room id");
+        self.pool.run_until(async {
+            let inspected = server.homeserver.inspect_room(&room).await.expect("a store").expect("a room");
+            let mut events = BTreeMap::new();
+            for id in inspected.state.values() {
+                let event = server.homeserver.inspect_event(id).await.expect("a store").expect("an event of the state");
+                events.insert(id.clone(), event.json);
+            }
+            (inspected, events)
+        })
     }
 
     /// A new public room of `server`.
