@@ -51,6 +51,7 @@ pub mod summaries;
 pub mod sync;
 pub mod tags;
 pub mod timeline;
+pub mod to_device;
 pub mod tokens;
 pub mod transactions;
 pub mod turn;
@@ -88,6 +89,7 @@ use self::{
     sessions::Sessions,
     spaces::Walks,
     sync::streams::lazy_members::LazyMembers,
+    to_device::ToDevices,
     turn::TurnServer,
     unread::Unread,
     user_directory::UserDirectory,
@@ -224,6 +226,7 @@ pub struct Homeserver {
     pub(crate) receipts: Receipts,
     pub(crate) typing: Typing,
     pub(crate) lazy_members: LazyMembers,
+    pub(crate) to_devices: ToDevices,
     /// Held from reading to committing by whoever changes accounts, devices, profiles or account data.
     pub(crate) accounts_lock: Mutex<()>,
     /// Held while rooms are told of a new profile, so that the newest is the last they hear of.
@@ -288,6 +291,7 @@ impl Homeserver {
             receipts: Receipts::default(),
             typing: Typing::default(),
             lazy_members: LazyMembers::default(),
+            to_devices: ToDevices::default(),
             accounts_lock: Mutex::default(),
             telling_rooms: Mutex::default(),
             telling_notices: Mutex::default(),

@@ -34,6 +34,7 @@ pub mod synapse_admin;
 pub mod sync;
 pub mod tag;
 pub mod threads;
+pub mod to_device;
 pub mod typing;
 pub mod uiaa;
 pub mod user_directory;
@@ -186,6 +187,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(tag::delete_tag),
         route(tag::get_tags),
         route(threads::get_threads),
+        route(to_device::send_event_to_device).costing(2),
         route(typing::create_typing_event),
         route(uiaa::complete_on_fallback_page).entrance(),
         route(uiaa::get_uiaa_fallback_page),

@@ -10,6 +10,7 @@ mod push;
 mod rates;
 mod reading;
 mod rooms;
+mod to_device;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};

@@ -33,6 +33,7 @@ const FOR_GUESTS: &[&str] = &[
     "client::state::get_state_events",
     "client::state::send_state_event",
     "client::sync::sync_events",
+    "client::to_device::send_event_to_device",
 ];
 
 /// What suspended users may do beside reading (client-server API, "Account suspension"): look after their account and

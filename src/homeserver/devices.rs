@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::{
     Homeserver, pushers,
     sessions::{Session, TokenHash},
+    to_device,
     tokens::{self, Issued},
 };
 use crate::{
@@ -215,6 +216,7 @@ async fn put_forgotten(
         for (txn, _) in homeserver.database.scan_all::<ClientTxns, _>(key).await? {
             batch.delete::<ClientTxns>(&txn);
         }
+        to_device::put_forgotten(homeserver, batch, key).await?;
         // Their tasks find out by themselves.
         pushers::remove_with_devices(homeserver, &key.0, std::slice::from_ref(&key.1), batch).await?;
     }

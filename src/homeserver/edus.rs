@@ -13,6 +13,7 @@ use serde_json::value::RawValue as RawJsonValue;
 use super::{
     Homeserver, heads,
     rooms::{Room, acl},
+    to_device,
 };
 use crate::ports::StoreError;
 
@@ -33,6 +34,7 @@ pub async fn apply(server: &Rc<Homeserver>, origin: &OwnedServerName, edu: &RawJ
             heads::compare_in_background(server, origin, content);
             Ok(())
         }
+        "m.direct_to_device" => to_device::apply_incoming(server, origin, content).await,
         "m.presence" => presence::apply_incoming(server, origin, content).await,
         "m.receipt" => match serde_json::from_str(content.get()) {
             Ok(content) => receipt::apply_incoming(server, origin, content).await,

@@ -33,6 +33,10 @@ use crate::{
     },
 };
 
+/// The most bytes the EDUs of one transaction have that waited in the outbox, but for a single one that has more: with
+/// PDUs of the largest size they fit what servers take of a request.
+const TRANSACTION_EDUS_MAX_BYTES: usize = 4 << 20;
+
 /// Passing EDUs (typing, heads) waiting for one destination; the oldest go first.
 const PASSING_EDUS_MAX: usize = 100;
 /// How often heads are told again to a server that is connected and does not take them.
@@ -46,6 +50,8 @@ pub struct OutboxStatus {
     pub retry_at_ms: Option<u64>,
     pub error: Option<String>,
 }
+
+type Row = ((OwnedServerName, u64), OutboxRow);
 
 #[derive(Default)]
 struct Destination {
@@ -256,6 +262,7 @@ async fn send_next(server: &Rc<Homeserver>, destination: &OwnedServerName) -> Re
     }
     // Order is kept: what follows an undelivered invite waits for it.
     let rows: Vec<_> = rows.into_iter().take_while(|(_, row)| !matches!(row, OutboxRow::Invite(_))).collect();
+    let rows = as_many_as_fit(rows);
     let passing: Vec<_> = server.sender.with(destination, |entry| {
         let count = entry.passing.len().min(TRANSACTION_EDUS_MAX - rows.len());
         entry.passing.drain(..count).collect()
@@ -298,6 +305,18 @@ fn keep_heads(server: &Homeserver, destination: &OwnedServerName, passing: Vec<s
             entry.passing.extend(heads.take(room_left));
         }
     });
+}
+
+/// Leading rows whose EDUs fit one transaction.
+fn as_many_as_fit(rows: Vec<Row>) -> Vec<Row> {
+    let mut bytes = 0;
+    let fits = |(index, (_, row)): &(usize, Row)| {
+        if let OutboxRow::Edu(edu) = row {
+            bytes += serde_json::to_vec(edu).map_or(0, |json| json.len());
+        }
+        *index == 0 || bytes <= TRANSACTION_EDUS_MAX_BYTES
+    };
+    rows.into_iter().enumerate().take_while(fits).map(|(_, row)| row).collect()
 }
 
 async fn forget(

@@ -19,7 +19,9 @@ use ruma::{
 };
 use thiserror::Error;
 
-use super::{Homeserver, administration, client_event::Style, devices, edus::presence, sessions::Session, user_rows};
+use super::{
+    Homeserver, administration, client_event::Style, devices, edus::presence, sessions::Session, to_device, user_rows,
+};
 use crate::{
     domain::{event_fields::EventFields, sync_token::StreamToken},
     ports::StoreError,
@@ -105,13 +107,17 @@ pub async fn sync(server: &Rc<Homeserver>, session: &Session, asked: Asked) -> R
     if since.is_some_and(|since| since > server.positions.visible()) {
         return Err(SyncError::UnknownSince);
     }
+    if let Some(since) = since {
+        to_device::acknowledge(server, session, since).await?;
+    }
     let timeout_ms = asked.timeout_ms.min(SYNC_TIMEOUT_MAX_MS);
     presence::synced(server, session, &asked.shown, timeout_ms).await?;
     let logouts = server.sessions.logouts();
     let mut patience = server.environment.clock.sleep_ms(timeout_ms);
     loop {
         let news = server.notifier.listen();
-        let until = server.positions.visible();
+        let to_device::Waiting { messages, until } =
+            to_device::waiting(server, session, since, server.positions.visible()).await?;
         let digest = user_rows::digest(server, &session.user_id).await?;
         let look = Look {
             server,
@@ -126,9 +132,14 @@ pub async fn sync(server: &Rc<Homeserver>, session: &Session, asked: Asked) -> R
             blocks_invites: digest.blocks_invites,
         };
         server.lazy_members.begin(session, look.confirmed, until);
-        let response = respond(&look).await?;
+        let mut response = respond(&look).await?;
+        response.to_device.events = streams::to_device::events(&messages);
         let at_once = since.is_none() || asked.full_state || timeout_ms == 0;
-        if at_once || !(response.rooms.is_empty() && response.account_data.is_empty() && response.presence.is_empty()) {
+        let has_news = !(response.rooms.is_empty()
+            && response.account_data.is_empty()
+            && response.presence.is_empty()
+            && response.to_device.is_empty());
+        if at_once || has_news {
             return Ok(response);
         }
         // Nothing up to here: what comes is after it.

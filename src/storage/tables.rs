@@ -41,6 +41,8 @@ pub mod staged_pdus;
 pub mod states;
 pub mod threads;
 pub mod timeline;
+pub mod to_device;
+pub mod to_device_ids;
 pub mod user_terms;
 pub mod users;
 
@@ -87,6 +89,8 @@ pub use self::{
     states::{StateRow, States},
     threads::Threads,
     timeline::Timeline,
+    to_device::{ToDevice, ToDeviceRow},
+    to_device_ids::{ToDeviceIdRow, ToDeviceIds},
     user_terms::UserTerms,
     users::{UserRow, Users},
 };
@@ -99,7 +103,7 @@ mod tests {
     use crate::storage::{Key, KeyReader, Row, Table};
 
     /// The ids in use; a duplicate or a change of one is data loss.
-    const IDS: [(u8, &str); 44] = [
+    const IDS: [(u8, &str); 46] = [
         (Schema::ID, "schema"),
         (ServerIdentity::ID, "server_identity"),
         (Positions::ID, "positions"),
@@ -144,6 +148,8 @@ mod tests {
         (Reports::ID, "reports"),
         (Purges::ID, "purges"),
         (ServerKeys::ID, "server_keys"),
+        (ToDevice::ID, "to_device"),
+        (ToDeviceIds::ID, "to_device_ids"),
     ];
 
     #[test]

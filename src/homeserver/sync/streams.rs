@@ -7,5 +7,6 @@ pub(super) mod receipts;
 pub(super) mod state;
 pub mod summary;
 pub(super) mod timeline;
+pub(super) mod to_device;
 pub(super) mod typing;
 pub(super) mod unread;

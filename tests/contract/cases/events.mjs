@@ -54,6 +54,10 @@ export const events = {
   initialSync: { works: (w) => ({ as: w.ada, query: { limit: 2 } }), refused: withoutToken() },
   getOneEvent: { works: (w) => ({ as: w.ada, path: { eventId: w.said } }), refused: { status: 404, errcode: "M_NOT_FOUND", request: (w) => ({ as: w.ada, path: { eventId: "$none" } }) } },
 
+  sendToDevice: {
+    works: (w) => ({ as: w.ada, path: { eventType: "m.dummy", txnId: w.fresh("t") }, body: { messages: { [w.bob.id]: { "*": { text: "hello" } } } } }),
+    refused: withoutToken({ path: { eventType: "m.dummy", txnId: "t" }, body: { messages: {} } }),
+  },
   setTyping: {
     works: (w) => inRoom(w, { path: { userId: w.ada.id }, body: { typing: true, timeout: 1000 } }),
     refused: { status: 403, errcode: "M_FORBIDDEN", request: (w) => inRoom(w, { path: { userId: w.bob.id }, body: { typing: true } }) },
