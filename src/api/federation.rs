@@ -2,6 +2,7 @@
 pub mod authenticated_media;
 pub mod authorization;
 pub mod backfill;
+pub mod device;
 pub mod directory;
 pub mod discovery;
 pub mod event;
@@ -44,6 +45,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(openid::get_openid_userinfo),
         route(authenticated_media::get_content),
         route(authenticated_media::get_content_thumbnail),
+        route(device::get_devices),
         route(keys::get_keys).costing(5),
         route(keys::claim_keys).costing(5),
         route(thirdparty::exchange_invite).costing(20),

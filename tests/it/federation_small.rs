@@ -85,6 +85,12 @@ fn nobody_has_keys_and_nobody_is_said_to() {
     assert_eq!(ask("query", json!({ "device_keys": users })).ok(), json!({ "device_keys": { alice: {} } }));
     let devices = json!({ alice: { &scene.alice.device: "signed_curve25519" }, &nobody: { "D": "signed_curve25519" } });
     assert_eq!(ask("claim", json!({ "one_time_keys": devices })).ok(), json!({ "one_time_keys": {} }));
+    let devices =
+        |user: &str| peer.ask(server, "GET", &format!("/_matrix/federation/v1/user/devices/{user}"), Value::Null);
+    assert_eq!(devices(alice).ok(), json!({ "user_id": alice, "stream_id": 0, "devices": [] }));
+    devices(&nobody).is_error(404, "M_NOT_FOUND");
+    devices(scene.eve.as_str()).is_error(404, "M_NOT_FOUND");
+    devices("alice").is_error(400, "M_INVALID_PARAM");
     for what in ["query", "claim"] {
         ask(what, json!({})).is_error(400, "M_MISSING_PARAM");
         ask(what, json!({ "device_keys": null, "one_time_keys": null })).is_error(400, "M_BAD_JSON");

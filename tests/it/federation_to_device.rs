@@ -48,7 +48,7 @@ fn a_message_that_is_sent_again_is_told_once() {
     let messages = json!({ &bob.id: { "*": { "text": "once" } } });
     let message = edu(eve.as_str(), "id", messages.clone());
     deliver(&peer, &server, &[message.clone(), message.clone()]);
-    deliver(&peer, &server, &[message.clone()]);
+    deliver(&peer, &server, std::slice::from_ref(&message));
     let answer = server.sync(&bob, None, "");
     assert_eq!(texts(&answer), ["once"]);
     // Also when the device has it, and after a restart.
