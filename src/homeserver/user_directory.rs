@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-pub use self::catching_up::put_account;
+pub use self::catching_up::{forget_room, put_account};
 
 /// The most users one search answers with.
 pub const RESULTS_MAX: usize = 100;

@@ -1,5 +1,9 @@
 //! What becomes of a room that everybody here has left and forgotten: nothing is left of it, and it can be come back to.
-use serde_json::json;
+use serde_json::{Value, json};
+use warren::storage::{
+    Database,
+    tables::{IndexedRooms, Rooms, UserTerms},
+};
 
 use crate::{
     fakes::Mishap,
@@ -127,4 +131,41 @@ fn what_the_others_have_not_heard_is_kept_until_they_have() {
     let b = network.restart(b);
     b.settle();
     assert!(b.inspected(&room).is_none());
+}
+
+#[test]
+fn no_words_lead_to_those_of_a_room_that_is_gone() {
+    let (network, (a, alice), (b, bob)) = Network::pair();
+    let (room, other) = (b.public_room(&bob), b.public_room(&bob));
+    for room in [&room, &other] {
+        a.join_via(&alice, room, b.server_name()).ok();
+    }
+    for n in 0..30 {
+        let name: Vec<String> = (0..8).map(|word| format!("word{n}x{word}")).collect();
+        let content = json!({ "membership": "join", "displayname": name.join(" ") });
+        b.set_state(&bob, &room, "m.room.member", &bob.id, content);
+        network.settle();
+        search(&a, &alice, "zebra");
+    }
+    let database = || Database::new(a.store.clone());
+    let id = ruma::RoomId::parse(&*room).unwrap();
+    let num = a.run(async { database().get::<Rooms>(&id).await }).unwrap().unwrap().num;
+    let words = || -> usize {
+        let rows = a.run(async { database().scan_all::<UserTerms, _>(&()).await }).unwrap();
+        rows.iter().filter(|((_, _, room), ())| *room == num).count()
+    };
+    assert!(words() > 200, "more than one slice: {}", words());
+    a.leave(&alice, &room);
+    network.settle();
+    forget(&a, &alice, &room);
+    assert_eq!(words(), 0);
+    let indexed = a.run(async { database().scan_all::<IndexedRooms, _>(&()).await }).unwrap();
+    assert!(indexed.iter().all(|(room, _)| *room != num) && indexed.len() == 2, "accounts and the other room");
+    assert_eq!(search(&a, &alice, "bob"), json!([bob.id]), "in the room that is left");
+}
+
+fn search(server: &TestServer, user: &TestUser, term: &str) -> Value {
+    let path = "/_matrix/client/v3/user_directory/search";
+    let found = server.post(path, &user.token, json!({ "search_term": term })).ok();
+    found["results"].as_array().unwrap().iter().map(|user| user["user_id"].clone()).collect()
 }

@@ -3,8 +3,9 @@ use serde_json::{Value, json};
 use warren::ports::StoreError;
 
 use crate::{
+    fakes::Mishap,
     federation_network::Network,
-    harness::{Answer, TestServer, TestUser},
+    harness::{Answer, TestServer, TestUser, request},
     talk::{escaped, list},
 };
 
@@ -262,4 +263,31 @@ fn an_upgrade_that_cannot_be_written_leaves_the_room_as_it_was() {
     server.say(&alice, &room, "still here");
     assert!(event(&server, &alice, &room, "m.room.tombstone", "").is_none());
     upgrade(&server, &alice, &room, "11");
+}
+
+#[test]
+fn a_worker_stopped_anywhere_in_an_upgrade_has_made_all_of_it_or_nothing() {
+    for version in ["11", "12"] {
+        for n in 2.. {
+            let server = TestServer::new();
+            let alice = server.register("alice");
+            let room = server.public_room(&alice);
+            let rooms = server.homeserver.inspect_rooms().len();
+            server.store.plan(n / 2, Mishap::Hangs { written: n % 2 == 0 });
+            let path = format!("/_matrix/client/v3/rooms/{}/upgrade", escaped(&room));
+            let body = json!({ "new_version": version }).to_string();
+            let _unanswered = server.queue(request("POST", &path, Some(&alice.token), body));
+            server.settle();
+            let stopped = server.store.is_hung();
+            server.tasks.stop();
+            let server = TestServer::on(server.disk.clone());
+            let closed = event(&server, &alice, &room, "m.room.tombstone", "").is_some();
+            let made = server.homeserver.inspect_rooms().len() - rooms;
+            assert_eq!(made, usize::from(closed), "{version} {n}");
+            if !stopped {
+                assert!(closed && n > 2, "it was written at last");
+                break;
+            }
+        }
+    }
 }

@@ -406,6 +406,25 @@ impl<'a> Append<'a> {
 
     /// Writes everything, then makes it what the room is.
     pub async fn commit(mut self) -> Result<(), AppendError> {
+        let row = self.complete();
+        self.server.database.commit(std::mem::take(&mut self.batch)).await?;
+        self.adopt(row);
+        Ok(())
+    }
+
+    /// Like [`Self::commit`] of this room and `other` at once: what stops in between has changed neither.
+    pub async fn commit_with(mut self, mut other: Append<'_>) -> Result<(), AppendError> {
+        let (row, other_row) = (self.complete(), other.complete());
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.append(std::mem::take(&mut other.batch));
+        self.server.database.commit(batch).await?;
+        self.adopt(row);
+        other.adopt(other_row);
+        Ok(())
+    }
+
+    /// Puts into the batch what sums up the rest; it is then ready to be written.
+    fn complete(&mut self) -> RoomRow {
         let row = RoomRow {
             num: self.room.num,
             version: self.room.version.clone(),
@@ -418,7 +437,11 @@ impl<'a> Append<'a> {
         };
         self.write_relations();
         self.batch.put::<RoomsTable>(&self.room.id, &row);
-        self.server.database.commit(std::mem::take(&mut self.batch)).await?;
+        row
+    }
+
+    /// Makes what was written what the room is, and tells whom it concerns.
+    fn adopt(mut self, row: RoomRow) {
         for event in std::mem::take(&mut self.fresh).into_values() {
             self.server.rooms.events.remember(event);
         }
@@ -449,7 +472,6 @@ impl<'a> Append<'a> {
         for (destination, rows) in &self.queued {
             self.server.sender.queued(destination, *rows);
         }
-        Ok(())
     }
 
     /// Notes that an event of this append was sent later than it was asked for.

@@ -6,13 +6,13 @@ use ruma::{EventId, RoomId, events::room::member::MembershipState};
 
 use super::Room;
 use crate::{
-    homeserver::Homeserver,
+    homeserver::{Homeserver, user_directory},
     ports::{Batch, StoreError},
     storage::{
         Direction, Key, Table,
         tables::{
             EventHeader, Events, Gaps, Memberships, Outbox, OutboxRow, PendingRedactions, PublishedRooms, PurgeRow,
-            Purges, Receipts, Related, Relations, RoomMembers, Rooms, StagedPdus, States, Threads, Timeline,
+            Purges, Receipts, Related, Relations, RoomMembers, Rooms, StagedPdus, States, Threads, Timeline, UserTerms,
         },
     },
 };
@@ -36,7 +36,14 @@ pub async fn if_unremembered(server: &Rc<Homeserver>, room_id: &RoomId) -> Resul
     if resident || is_remembered(server, &room).await? || is_owed(server, room.num).await? {
         return Ok(());
     }
-    let row = PurgeRow { room_id: room.id.clone(), version: room.version.clone(), state, cursor: None };
+    let row = PurgeRow {
+        room_id: room.id.clone(),
+        version: room.version.clone(),
+        state,
+        word: None,
+        words_done: false,
+        cursor: None,
+    };
     let mut batch = Batch::strict();
     batch.put::<Purges>(&room.num, &row);
     batch.delete::<Rooms>(&room.id);
@@ -137,7 +144,10 @@ async fn slice(server: &Homeserver, num: u64) -> Result<bool, StoreError> {
     let Some(row) = server.database.get::<Purges>(&num).await? else { return Ok(false) };
     let mut batch = Batch::default();
     if delete_indexed(server, num, &row.room_id, &mut batch).await? == 0 {
-        delete_events(server, num, row, &mut batch).await?;
+        match row.words_done {
+            false => delete_words(server, num, row, &mut batch).await?,
+            true => delete_events(server, num, row, &mut batch).await?,
+        }
     }
     server.database.commit(batch).await?;
     Ok(true)
@@ -172,6 +182,22 @@ async fn delete_under<T: Table, P: Key>(
     let rows = server.database.scan_prefix::<T, _>(prefix, Direction::Ascending, ROWS_PER_SLICE).await?;
     rows.iter().for_each(|(key, _)| batch.delete::<T>(key));
     Ok(rows.len())
+}
+
+/// Looks at some more of the user directory's words and deletes those that lead into the room. Nothing leads from a room
+/// to its words but the names that its members had, which are gone.
+async fn delete_words(server: &Homeserver, num: u64, row: PurgeRow, batch: &mut Batch) -> Result<(), StoreError> {
+    if row.word.is_none() {
+        user_directory::forget_room(server, num).await?;
+    }
+    let words = server.database.scan_after::<UserTerms, _>(&(), row.word.as_ref(), ROWS_PER_SLICE).await?;
+    let last = words.last().map(|(word, ())| word.clone());
+    for (word, ()) in words.iter().filter(|((_, _, room), ())| *room == num) {
+        batch.delete::<UserTerms>(word);
+    }
+    let words_done = words.len() < ROWS_PER_SLICE;
+    batch.put::<Purges>(&num, &PurgeRow { word: last, words_done, ..row });
+    Ok(())
 }
 
 /// Looks at some more of all events and deletes those of the room with their states. Nothing leads from a room to events

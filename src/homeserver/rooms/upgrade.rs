@@ -61,8 +61,7 @@ impl From<AppendError> for UpgradeError {
 
 /// Replaces the room by one of `version`; answers with the new room's id.
 ///
-/// The new room is on disk, with the aliases and the place in the directory that move to it, before the old one is closed:
-/// what is interrupted in between is asked for again and makes another replacement.
+/// The new room, the aliases and the place in the directory that move to it, and the end of the old room are one commit.
 pub async fn upgrade(
     server: &Rc<Homeserver>,
     room_id: &RoomId,
@@ -91,12 +90,11 @@ pub async fn upgrade(
     let mut new = lay_out(server, new_id, version, rules.clone(), user, initial).await?;
     let new_id = new.room.id.clone();
     move_names(&mut new, &room.id).await?;
-    new.commit().await?;
     let tombstone = if named { tombstone } else { seal_tombstone(&old, user, &new_id).await? };
-    old.make_strict();
     old.append_local(tombstone, None).await?;
     close(&mut old, user).await?;
-    old.commit().await?;
+    new.make_strict();
+    new.commit_with(old).await?;
     drop(creating);
     succession::carry_over(server, &new_id, user).await;
     Ok(new_id)

@@ -56,6 +56,17 @@ pub async fn open_rooms(server: &Homeserver) -> Result<BTreeSet<u64>, StoreError
     caught_up.map(|()| open)
 }
 
+/// Words of a room that is no longer among the rooms catch up with it no more, not even in a search that is under way.
+pub async fn forget_room(server: &Homeserver, num: u64) -> Result<(), StoreError> {
+    let mut indexed = server.user_directory.0.lock().await;
+    if let Some(rooms) = indexed.as_mut() {
+        rooms.remove(&num);
+    }
+    let mut batch = Batch::default();
+    batch.delete::<IndexedRooms>(&num);
+    server.database.commit(batch).await
+}
+
 async fn catch_up(server: &Homeserver, rooms: &mut BTreeMap<u64, IndexedRoomRow>) -> Result<(), StoreError> {
     if !rooms.contains_key(&ACCOUNTS) {
         index_accounts(server).await?;

@@ -19,6 +19,12 @@ pub struct PurgeRow {
     pub version: RoomVersionId,
     /// The room's last state, a key of `states`.
     pub state: u64,
+    /// Words of the user directory up to this one have been looked at, a key of `user_terms`.
+    #[serde(default)]
+    pub word: Option<(String, String, u64)>,
+    /// Whether all of them have.
+    #[serde(default)]
+    pub words_done: bool,
     /// Events up to this one have been looked at.
     #[serde(default)]
     pub cursor: Option<OwnedEventId>,
