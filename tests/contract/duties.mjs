@@ -9,7 +9,7 @@ import { parse } from "yaml";
 const DIGEST_CHARS = 8;
 
 /** The parts of the specification's `data` folder, by what the numbers of their duties begin with. */
-const PARTS = { CS: "client-server" };
+const PARTS = { CS: "client-server", SS: "server-server" };
 
 /**
  * What differs between the duties in the specification's `data` folder and those in the table, in words.

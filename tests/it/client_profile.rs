@@ -5,7 +5,10 @@ use ruma::events::room::member::MembershipState;
 use serde_json::{Value, json};
 use warren::storage::{Database, tables::RoomMembers};
 
-use crate::harness::{Answer, TestServer, TestUser, request};
+use crate::{
+    federation_network::Network,
+    harness::{Answer, TestServer, TestUser, request},
+};
 
 fn path(user: &TestUser, field: &str) -> String {
     format!("/_matrix/client/v3/profile/{}{field}", user.id)
@@ -103,6 +106,23 @@ fn users_nobody_knows_are_not_found_and_servers_away_are_said_to_be() {
     ask(&format!("@nobody:{}", server.server_name())).is_error(404, "M_NOT_FOUND");
     ask("@bob:example.org").is_error(502, "M_UNKNOWN");
     ask("bob").is_error(400, "M_INVALID_PARAM");
+}
+
+#[test]
+fn users_of_other_servers_are_asked_of_those() {
+    let network = Network::new();
+    let (server, peer) = (network.server(), network.peer());
+    let alice = server.register("alice");
+    let eve = peer.user("eve");
+    // What makes no sense here may be news from there.
+    let profile = json!({ "displayname": "Eve", "m.tz": "Nowhere/At_All", "org.example.new": [1] });
+    peer.says("GET", "/query/profile", 200, profile.clone());
+    let path = format!("/_matrix/client/v3/profile/{eve}");
+    assert_eq!(server.send(request("GET", &path, None, "")).ok(), profile);
+    let asked: Vec<String> = peer.take_heard().into_iter().map(|(path, _)| path).collect();
+    assert!(asked.len() == 1 && asked[0].contains("user_id="), "{asked:?}");
+    get(&server, &alice, "").ok();
+    assert!(peer.take_heard().is_empty(), "of users here nobody else is asked");
 }
 
 #[test]

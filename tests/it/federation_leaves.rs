@@ -1,8 +1,11 @@
 //! Leaving, kicking, banning and forgetting across servers.
-use serde_json::json;
+use ruma::RoomVersionId;
+use serde_json::{Value, json};
+use warren::domain::{event::draft::seal_template, room_version::rules};
 
 use crate::{
     federation_network::{Link, Network},
+    federation_peer::{PeerRoom, object, value},
     talk::{escaped, next_batch},
 };
 
@@ -130,4 +133,56 @@ fn a_user_of_a_peer_leaves_through_the_template_of_a_server() {
     network.link(a.server_name(), peer.name(), Link::Down);
     peer.ask(&a, "GET", &path.replace("v2/send_leave", "v1/make_leave"), serde_json::Value::Null)
         .is_error(400, "M_INVALID_PARAM");
+}
+
+#[test]
+fn what_is_no_leave_makes_nobody_leave() {
+    let (network, (a, alice), _) = Network::pair();
+    let peer = network.peer();
+    let (eve, mallory) = (peer.user("eve"), peer.user("mallory"));
+    let room = a.public_room(&alice);
+    let mut known = PeerRoom::join(&peer, &a, &room, &eve);
+    let make = |user: &str| {
+        let path = format!("/_matrix/federation/v1/make_leave/{}/{user}", escaped(&room));
+        peer.ask(&a, "GET", &path, Value::Null)
+    };
+    make(&alice.id).is_error(403, "M_FORBIDDEN");
+    make(mallory.as_str()).is_error(403, "M_FORBIDDEN");
+    let template = make(eve.as_str()).ok()["event"].clone();
+    let with = |field: &str, wanted: Value| {
+        let mut template = template.clone();
+        template[field] = wanted;
+        seal_template(object(template), &peer.identity, &rules(&RoomVersionId::V12).unwrap()).unwrap()
+    };
+    let send = |id: &str, body: Value| {
+        let path = format!("/_matrix/federation/v2/send_leave/{}/{}", escaped(&room), escaped(id));
+        peer.ask(&a, "PUT", &path, body)
+    };
+    for wrong in [
+        with("content", json!({ "membership": "join" })),
+        with("content", json!({ "membership": "ban" })),
+        with("type", json!("m.room.topic")),
+        with("state_key", json!(mallory)),
+        with("sender", json!(alice.id)),
+        with("room_id", json!("!elsewhere")),
+    ] {
+        send(wrong.event_id.as_str(), value(&wrong)).is_error(400, "M_INVALID_PARAM");
+    }
+    let leave = with("content", json!({ "membership": "leave" }));
+    send("$another", value(&leave)).is_error(400, "M_INVALID_PARAM");
+    let mut altered = value(&leave);
+    altered["content"]["reason"] = json!("not what was hashed");
+    send(leave.event_id.as_str(), altered).is_error(400, "M_INVALID_PARAM");
+    send(leave.event_id.as_str(), json!({})).is_error(400, "M_INVALID_PARAM");
+    let mut without_depth = value(&leave);
+    without_depth.as_object_mut().unwrap().remove("depth");
+    send(leave.event_id.as_str(), without_depth).is_error(400, "M_INVALID_PARAM");
+    assert_eq!(a.membership(&room, eve.as_str()).as_deref(), Some("join"));
+    // How deep it says to be does not matter.
+    let shallow = with("depth", json!(0));
+    send(shallow.event_id.as_str(), value(&shallow)).ok();
+    assert_eq!(a.membership(&room, eve.as_str()).as_deref(), Some("leave"));
+    let gone = known.make(&peer, &eve, "m.room.message", None, json!({ "body": "still here?" }));
+    peer.send_pdu(&a, &gone);
+    assert!(a.said_in(&alice, &room).is_empty());
 }
