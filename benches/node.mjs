@@ -1,4 +1,6 @@
 // A whole `warren node` over HTTP, on a disk: what bots and scripts get.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -13,6 +15,8 @@ const SYNCS = { full: 500, quick: 50 };
 const CLIENTS = 8;
 /** Not counted: caches fill, the clock speed settles. */
 const WARM_UP = 200;
+/** Starts of each kind, in turns. */
+const STARTS = { full: 20, quick: 5 };
 const TEXT = "The quick brown fox jumps over the lazy dog, and the dog sleeps on.";
 
 /** In a directory of the temporary files, which should be on a real disk. */
@@ -49,8 +53,12 @@ async function measure(directory, size) {
   const sent = number;
   [client, ...clients].forEach((one) => one.close());
   await first.end("SIGKILL");
-  const second = await startNode(directory, { program: WARREN });
-  await second.end("SIGTERM");
+  const killed = await startUntilReady(directory);
+  const starts = { bare: [], ready: [] };
+  for (let n = 0; n < STARTS[size]; n++) {
+    starts.bare.push(await bareStart());
+    starts.ready.push(await startUntilReady(directory));
+  }
 
   const http = { name: "GET /versions, same connection", samples: samples.http };
   const lines = [
@@ -58,10 +66,23 @@ async function measure(directory, size) {
     figure(`send, ${CLIENTS} at a time (${perSecond(samples.together)})`, "µs", samples.together, { limit: http }),
     figure("send to own /sync", "µs", samples.sync, { limit: { name: "send", samples: samples.send } }),
     figure("start until ready, nothing there", "ms", [first.startMs]),
-    figure(`start until ready, killed after ${sent.toLocaleString("en")} events`, "ms", [second.startMs]),
+    figure(`start until ready, killed after ${sent.toLocaleString("en")} events`, "ms", [killed]),
+    figure(`start until ready, ${sent.toLocaleString("en")} events there`, "ms", starts.ready, { limit: { name: "warren --version", samples: starts.bare } }),
   ];
   if (idle) lines.push(figure("resident memory, idle", "bytes", [idle]), figure(`resident memory after ${sent.toLocaleString("en")} events`, "bytes", [used]));
-  return { lines, samples: { ...samples, startMs: [first.startMs, second.startMs], residentBytes: [idle, used] } };
+  return { lines, samples: { ...samples, startMs: [first.startMs, killed, ...starts.ready], bareStartMs: starts.bare, residentBytes: [idle, used] } };
+}
+
+/** In ms, with a clean stop afterwards. */
+async function startUntilReady(directory) {
+  const node = await startNode(directory, { program: WARREN });
+  await node.end("SIGTERM");
+  return node.startMs;
+}
+
+/** The same program doing nothing: what the system takes to start and end a process of its size, in ms. */
+async function bareStart() {
+  return (await timed(() => once(spawn(WARREN, ["--version"], { stdio: "ignore" }), "exit"))) / 1000;
 }
 
 async function prepare(url) {
