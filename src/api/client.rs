@@ -19,6 +19,7 @@ pub mod peeking;
 pub mod presence;
 pub mod profile;
 pub mod push;
+mod query;
 pub mod read_marker;
 pub mod receipt;
 pub mod redact;
@@ -181,6 +182,14 @@ pub(super) fn routes() -> Vec<Route> {
         route(synapse_admin::list_registration_tokens),
         route(synapse_admin::new_registration_token),
         route(synapse_admin::put_server_notice),
+        route(synapse_admin::reports::delete_event_report),
+        route(synapse_admin::reports::delete_room_report),
+        route(synapse_admin::reports::delete_user_report),
+        route(synapse_admin::reports::get_event_report),
+        route(synapse_admin::reports::get_user_report),
+        route(synapse_admin::reports::list_event_reports),
+        route(synapse_admin::reports::list_room_reports),
+        route(synapse_admin::reports::list_user_reports),
         route(synapse_admin::send_server_notice),
         route(synapse_admin::set_registration_token),
         route(tag::create_tag),

@@ -7,10 +7,10 @@ use ruma::api::auth_scheme::{
     NoAuthentication,
 };
 
-use super::{ApiError, Origin, Request, router::Authenticate, standing::Access};
+use super::{ApiError, ClientAddress, Origin, Request, router::Authenticate, standing::Access};
 use crate::homeserver::{
     Homeserver,
-    sessions::{self, Session},
+    sessions::{self, Caller, Session},
 };
 
 const REQUEST_ID_HEADER: &str = "warren-request-id";
@@ -102,7 +102,8 @@ async fn session_of(
     access: Access,
 ) -> Result<Session, ApiError> {
     let user_agent = request.headers().get(header::USER_AGENT).and_then(|name| name.to_str().ok());
-    let session = sessions::session_of_token(homeserver, token, user_agent).await?;
+    let address = request.extensions().get::<ClientAddress>().map(|address| address.0);
+    let session = sessions::session_of_token(homeserver, token, Caller { user_agent, address }).await?;
     access.check(session.standing)?;
     Ok(session)
 }

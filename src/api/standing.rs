@@ -24,6 +24,9 @@ const FOR_GUESTS: &[&str] = &[
     "client::membership::leave_room",
     "client::message::get_message_events",
     "client::message::send_message_event",
+    "client::peeking::get_current_state",
+    // Of one room only.
+    "client::peeking::listen_to_new_events",
     // The display name only.
     "client::profile::set_profile_field",
     "client::room::get_room_event",

@@ -1,6 +1,6 @@
 //! Which events a client's filter lets through (client-server API, "Filtering").
 use ruma::{
-    OwnedRoomId, RoomId,
+    OwnedRoomId, OwnedUserId, RoomId,
     api::client::filter::{Filter, RoomEventFilter, UrlFilter},
 };
 use serde::Deserialize;
@@ -13,6 +13,27 @@ pub fn allows_event(filter: &RoomEventFilter, pdu: &Pdu) -> bool {
         && filter.senders.as_ref().is_none_or(|senders| senders.contains(&pdu.sender))
         && !filter.not_senders.contains(&pdu.sender)
         && filter.url_filter.is_none_or(|wanted| (wanted == UrlFilter::EventsWithUrl) == has_url(pdu))
+}
+
+/// Which events are wanted by what relates to them (MSC3440): parents of a relation of one of these types by one of these
+/// senders. No list means any.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct RelatedBy {
+    #[serde(default, rename = "related_by_rel_types", alias = "io.element.relation_types")]
+    pub rel_types: Option<Vec<String>>,
+    #[serde(default, rename = "related_by_senders", alias = "io.element.relation_senders")]
+    pub senders: Option<Vec<OwnedUserId>>,
+}
+
+impl RelatedBy {
+    /// Whether every event is wanted, related to or not.
+    pub fn wants_all(&self) -> bool {
+        self.rel_types.is_none() && self.senders.is_none()
+    }
+
+    pub fn allows_type(&self, rel_type: &str) -> bool {
+        self.rel_types.as_ref().is_none_or(|types| types.iter().any(|wanted| wanted == rel_type))
+    }
 }
 
 /// Whether a filter lets through what has a type but neither sender nor content of interest: ephemeral events and

@@ -1,4 +1,5 @@
 //! Devices: each is logged in with tokens of its own, and gone once logged out.
+use core::net::IpAddr;
 use std::rc::Rc;
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
@@ -73,8 +74,9 @@ pub struct Device {
     pub device_id: OwnedDeviceId,
     pub display_name: Option<String>,
     pub last_seen_ms: Option<u64>,
-    /// What its client called itself then.
+    /// What its client called itself then, and where it asked from.
     pub user_agent: Option<String>,
+    pub last_seen_ip: Option<IpAddr>,
 }
 
 /// Puts device and token into `batch`, which must be strict. The caller holds `accounts_lock` and commits.
@@ -99,6 +101,7 @@ pub async fn log_in(
         next: None,
         last_seen_ms: Some(homeserver.environment.clock.now_ms()),
         user_agent: None,
+        last_seen_ip: None,
     };
     let tokens = tokens::issue(homeserver, batch, &key, &mut row, new.refreshable);
     batch.put::<Devices>(&key, &row);
@@ -243,7 +246,8 @@ async fn rows_of(homeserver: &Homeserver, user_id: &UserId) -> Result<Vec<(Key, 
 
 fn as_seen(homeserver: &Homeserver, device_id: OwnedDeviceId, row: DeviceRow) -> Device {
     let last_seen_ms = homeserver.sessions.last_seen_ms(&row.token_hash).or(row.last_seen_ms);
-    Device { device_id, display_name: row.display_name, last_seen_ms, user_agent: row.user_agent }
+    let DeviceRow { display_name, user_agent, last_seen_ip, .. } = row;
+    Device { device_id, display_name, last_seen_ms, user_agent, last_seen_ip }
 }
 
 fn new_device_id(homeserver: &Homeserver) -> OwnedDeviceId {

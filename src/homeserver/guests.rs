@@ -2,15 +2,16 @@
 use std::rc::Rc;
 
 use ruma::{
-    OwnedUserId, RoomId,
+    OwnedServerName, OwnedUserId, RoomId, UserId,
     events::{StateEventType, room::member::MembershipState},
 };
 use serde::Deserialize;
 use thiserror::Error;
 
 use super::{
-    Homeserver,
+    Homeserver, room_facts,
     rooms::{Room, membership},
+    spaces::{Budget, foreign},
     user_rows,
 };
 use crate::{ports::StoreError, storage::tables::Users};
@@ -23,11 +24,26 @@ pub enum GuestError {
     Store(#[from] StoreError),
 }
 
-/// Refuses a guest whom the room does not let in. Of a room that this homeserver is not in it cannot tell.
-pub async fn check_may_join(server: &Homeserver, room_id: &RoomId) -> Result<(), GuestError> {
-    let Some(room) = server.rooms.get(room_id).await? else { return Err(GuestError::Forbidden) };
-    let resident = room.live().resident;
-    if resident && lets_guests_in(server, &room).await? { Ok(()) } else { Err(GuestError::Forbidden) }
+/// Refuses a guest whom the room does not let in. Of a room that this homeserver is not in, `via` and whoever invited the
+/// guest are asked; what the room itself says is looked at once it is joined ([`joined`]).
+pub async fn check_may_join(
+    server: &Rc<Homeserver>,
+    room_id: &RoomId,
+    guest: &UserId,
+    via: &[OwnedServerName],
+) -> Result<(), GuestError> {
+    let may_join = match room_facts::resident(server, room_id).await? {
+        Some(room) => lets_guests_in(server, &room).await?,
+        None => {
+            let row = user_rows::membership(server, guest, room_id).await?;
+            let inviter = row.as_ref().filter(|row| row.membership == MembershipState::Invite);
+            let inviter = inviter.map(|row| row.sender.server_name().to_owned());
+            let asked: Vec<_> = inviter.into_iter().chain(via.iter().cloned()).collect();
+            let told = foreign::ask(server, room_id, &asked, false, &mut Budget::for_one(server)).await?;
+            told.is_some_and(|told| told.room.facts.guest_can_join)
+        }
+    };
+    if may_join { Ok(()) } else { Err(GuestError::Forbidden) }
 }
 
 /// Looks again at a room that a guest has joined: it may have closed to guests in the meantime.

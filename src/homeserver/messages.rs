@@ -14,16 +14,17 @@ use ruma::{
 use super::{
     Homeserver,
     events::StoredEvent,
+    relations::catch_up,
     room_view::{ReadError, RoomView},
     rooms::{Room, backfill},
-    timeline::{self, Page, Span, has_gaps},
+    timeline::{self, Page, Span, has_gaps, page_of_related},
     user_rows,
     visibility::{Eyes, Seen},
 };
 use crate::{
     domain::{
         event::Pdu,
-        event_filter::{allows_event, allows_room},
+        event_filter::{RelatedBy, allows_event, allows_room},
         sync_token::{PageToken, TimelineToken},
     },
     ports::StoreError,
@@ -43,6 +44,7 @@ pub struct Scroll<'a> {
     pub backward: bool,
     pub limit: usize,
     pub filter: &'a RoomEventFilter,
+    pub related: &'a RelatedBy,
 }
 
 pub struct Scrolled {
@@ -93,12 +95,15 @@ pub async fn scroll(
     let ignored = user_rows::digest(server, user).await?.ignored;
     let wanted =
         |pdu: &Pdu| allows_event(scroll.filter, pdu) && (pdu.state_key.is_some() || !ignored.contains(&pdu.sender));
+    if !scroll.related.wants_all() {
+        catch_up::whole(server, &view.room).await?;
+    }
     let (page, end) = if scroll.backward {
         let span = Span { after: to.unwrap_or(i64::MIN), through: from };
-        backward(server, &eyes, span, limit, wanted).await?
+        backward(server, &eyes, span, limit, wanted, scroll.related).await?
     } else {
         let span = Span { after: from, through: to.unwrap_or(i64::MAX) };
-        let page = timeline::page(&eyes, span, Direction::Ascending, limit, wanted).await?;
+        let page = page_of_related(&eyes, span, Direction::Ascending, limit, wanted, scroll.related).await?;
         let end = (!page.complete).then_some(TimelineToken(page.reached));
         (page, end)
     };
@@ -116,8 +121,9 @@ async fn backward(
     span: Span,
     limit: usize,
     wanted: impl Fn(&Pdu) -> bool,
+    related: &RelatedBy,
 ) -> Result<(Page, Option<TimelineToken>), StoreError> {
-    let mut page = timeline::page(eyes, span, Direction::Descending, limit, &wanted).await?;
+    let mut page = page_of_related(eyes, span, Direction::Descending, limit, &wanted, related).await?;
     let is_open = span.after == i64::MIN;
     for _ in 0..BACKFILLS_PER_PAGE_MAX {
         let missing = limit - page.events.len();
@@ -125,7 +131,7 @@ async fn backward(
             break;
         }
         let rest = Span { through: page.reached, ..span };
-        let more = timeline::page(eyes, rest, Direction::Descending, missing, &wanted).await?;
+        let more = page_of_related(eyes, rest, Direction::Descending, missing, &wanted, related).await?;
         page.events.extend(more.events);
         (page.reached, page.complete) = (more.reached, more.complete);
     }

@@ -6,16 +6,22 @@ pub mod children;
 pub mod rules;
 pub mod threads;
 
-use ruma::OwnedEventId;
+use std::collections::BTreeSet;
+
+use ruma::{OwnedEventId, OwnedUserId};
 
 use super::{Homeserver, rooms::Room};
 use crate::{
+    domain::event_filter::RelatedBy,
     ports::StoreError,
     storage::{
         Direction,
         tables::{Related, RelatedRow, RelationRow, Relations},
     },
 };
+
+/// Children of one parent among which one by a sender is looked for.
+const CHILDREN_LOOKED_AT_MAX: usize = 1_000;
 
 /// A child of an event: its place in the timeline, and what the index says of it.
 type Child = (i64, RelationRow);
@@ -42,4 +48,35 @@ async fn related(
 ) -> Result<Vec<Option<RelatedRow>>, StoreError> {
     let keys: Vec<_> = parents.iter().map(|parent| (room.num, parent.clone())).collect();
     server.database.get_many::<Related>(&keys).await
+}
+
+/// Those of `events` that something relates to as wanted.
+pub async fn parents_among(
+    server: &Homeserver,
+    room: &Room,
+    events: &[OwnedEventId],
+    wanted: &RelatedBy,
+) -> Result<BTreeSet<OwnedEventId>, StoreError> {
+    let mut parents = BTreeSet::new();
+    for (event_id, row) in events.iter().zip(related(server, room, events).await?) {
+        for rel_type in row.into_iter().flat_map(|row| row.kinds.into_keys()).filter(|kind| wanted.allows_type(kind)) {
+            if has_child_by(server, room, (event_id, &rel_type), wanted.senders.as_deref()).await? {
+                parents.insert(event_id.clone());
+                break;
+            }
+        }
+    }
+    Ok(parents)
+}
+
+async fn has_child_by(
+    server: &Homeserver,
+    room: &Room,
+    of: (&OwnedEventId, &str),
+    senders: Option<&[OwnedUserId]>,
+) -> Result<bool, StoreError> {
+    let Some(senders) = senders else { return Ok(true) };
+    let all = (i64::MIN, i64::MAX);
+    let children = children_in(server, room, of, all, Direction::Descending, CHILDREN_LOOKED_AT_MAX).await?;
+    Ok(children.iter().any(|(_, row)| senders.contains(&row.sender)))
 }

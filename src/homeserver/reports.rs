@@ -33,6 +33,8 @@ pub enum ReportError {
     NoSuchEvent,
     #[error("there is no such user here")]
     NoSuchUser,
+    #[error("there is no such report, or not any more")]
+    NoSuchReport,
     #[error("a reason has {REASON_MAX_BYTES} bytes at most")]
     ReasonTooLong,
     #[error("{REPORTS_PER_USER_MAX} reports of yours are waiting to be read")]
@@ -85,10 +87,16 @@ pub async fn report_user(
     keep(server, reporter, Reported::User { user_id }, reason).await
 }
 
-/// Every report, the newest first.
-pub async fn all(server: &Homeserver) -> Result<Vec<ReportRow>, StoreError> {
-    let rows = server.database.scan_prefix::<Reports, _>(&(), Direction::Descending, REPORTS_MAX).await?;
-    Ok(rows.into_iter().map(|(_, row)| row).collect())
+/// Every report with its number, the newest first. At most [`REPORTS_MAX`].
+pub async fn all(server: &Homeserver) -> Result<Vec<(u64, ReportRow)>, StoreError> {
+    server.database.scan_prefix::<Reports, _>(&(), Direction::Descending, REPORTS_MAX).await
+}
+
+/// Forgets a report that was dealt with.
+pub async fn delete(server: &Homeserver, number: u64) -> Result<(), StoreError> {
+    let mut batch = Batch::strict();
+    batch.delete::<Reports>(&number);
+    server.database.commit(batch).await
 }
 
 async fn keep(server: &Rc<Homeserver>, reporter: &UserId, about: Reported, reason: String) -> Result<(), ReportError> {

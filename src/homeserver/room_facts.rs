@@ -4,9 +4,10 @@ use std::{cell::RefCell, num::NonZeroUsize, rc::Rc};
 
 use lru::LruCache;
 use ruma::{
-    EventEncryptionAlgorithm, OwnedMxcUri, OwnedRoomId, RoomAliasId, RoomId, ServerName, UInt, UserId,
+    EventEncryptionAlgorithm, OwnedMxcUri, OwnedRoomId, RoomAliasId, RoomId, RoomVersionId, ServerName, UInt, UserId,
     events::{StateEventType, room::member::MembershipState},
     room::{JoinRule, JoinRuleSummary, RoomSummary, RoomType},
+    room_version_rules::AuthorizationRules,
 };
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ use super::{
     rooms::{Room, acl},
 };
 use crate::{
-    domain::{event::Pdu, room::visibility::visibility_of},
+    domain::{event::Pdu, room::visibility::visibility_of, room_version},
     ports::StoreError,
 };
 
@@ -69,12 +70,42 @@ pub async fn of_room(server: &Homeserver, room: &Room) -> Result<Rc<RoomSummary>
         events.iter().find(|event| event.pdu.kind.to_string() == kind.to_string()).map(|event| &*event.pdu)
     };
     let text = |kind: StateEventType, field: &str| text_of(pdu_of(kind), field);
-    let rule = join_rule(room, pdu_of(StateEventType::RoomJoinRules));
+    let rule = pdu_of(StateEventType::RoomJoinRules).and_then(|pdu| serde_json::from_str(pdu.content.get()).ok());
+    let rule = known_rule(rule, &room.rules.authorization);
     let guests = text(StateEventType::RoomGuestAccess, "guest_access").as_deref() == Some("can_join");
     let visibility = visibility_of(pdu_of(StateEventType::RoomHistoryVisibility));
     let world_readable = visibility == ruma::events::room::history_visibility::HistoryVisibility::WorldReadable;
     let joined = UInt::try_from(joined).unwrap_or(UInt::MAX);
     let mut facts = RoomSummary::new(room.id.clone(), rule, guests, joined, world_readable);
+    facts.room_version = Some(room.version.clone());
+    let facts = Rc::new(described(facts, text));
+    server.room_facts.0.borrow_mut().put(room.id.clone(), (read_at, facts.clone()));
+    Ok(facts)
+}
+
+/// A room as the stripped state says that came with an invite or a knock. How many are in it that does not say: those it
+/// shows are.
+pub fn of_stripped(room_id: &RoomId, version: Option<&RoomVersionId>, stripped: &[Value]) -> RoomSummary {
+    let content = |kind: StateEventType| {
+        let kind = kind.to_string();
+        let event = stripped.iter().find(|event| event["type"] == *kind && event["state_key"] == "");
+        event.map_or(&Value::Null, |event| &event["content"])
+    };
+    let text = |kind: StateEventType, field: &str| text_in(content(kind), field);
+    let rules = version.and_then(|version| room_version::rules(version).ok());
+    let rule = serde_json::from_value(content(StateEventType::RoomJoinRules).clone()).ok();
+    let rule = rules.map_or(JoinRuleSummary::Invite, |rules| known_rule(rule, &rules.authorization));
+    let joins = |event: &&Value| event["type"] == "m.room.member" && event["content"]["membership"] == "join";
+    let joined = UInt::try_from(stripped.iter().filter(joins).count()).unwrap_or(UInt::MAX);
+    let guests = text(StateEventType::RoomGuestAccess, "guest_access").as_deref() == Some("can_join");
+    let visibility = text(StateEventType::RoomHistoryVisibility, "history_visibility");
+    let world_readable = visibility.as_deref() == Some("world_readable");
+    let mut facts = RoomSummary::new(room_id.to_owned(), rule, guests, joined, world_readable);
+    facts.room_version = version.cloned();
+    described(facts, text)
+}
+
+fn described(mut facts: RoomSummary, text: impl Fn(StateEventType, &str) -> Option<String>) -> RoomSummary {
     facts.name = text(StateEventType::RoomName, "name");
     facts.topic = text(StateEventType::RoomTopic, "topic");
     facts.avatar_url =
@@ -83,22 +114,20 @@ pub async fn of_room(server: &Homeserver, room: &Room) -> Result<Rc<RoomSummary>
     facts.canonical_alias = alias.and_then(|alias| RoomAliasId::parse(alias).ok());
     facts.room_type = text(StateEventType::RoomCreate, "type").map(RoomType::from);
     facts.encryption = text(StateEventType::RoomEncryption, "algorithm").map(EventEncryptionAlgorithm::from);
-    facts.room_version = Some(room.version.clone());
-    let facts = Rc::new(facts);
-    server.room_facts.0.borrow_mut().put(room.id.clone(), (read_at, facts.clone()));
-    Ok(facts)
+    facts
 }
 
 /// A text of an event's content that is there and not empty.
 fn text_of(pdu: Option<&Pdu>, field: &str) -> Option<String> {
-    let content: Value = serde_json::from_str(pdu?.content.get()).ok()?;
+    text_in(&serde_json::from_str(pdu?.content.get()).ok()?, field)
+}
+
+fn text_in(content: &Value, field: &str) -> Option<String> {
     content.get(field)?.as_str().filter(|text| !text.is_empty()).map(ToOwned::to_owned)
 }
 
 /// The rule as far as the room's version knows it; "invite" without one (specification of `m.room.join_rules`).
-fn join_rule(room: &Room, pdu: Option<&Pdu>) -> JoinRuleSummary {
-    let rule = pdu.and_then(|pdu| serde_json::from_str::<JoinRule>(pdu.content.get()).ok());
-    let rules = &room.rules.authorization;
+fn known_rule(rule: Option<JoinRule>, rules: &AuthorizationRules) -> JoinRuleSummary {
     let known = rule.filter(|rule| match rule {
         JoinRule::Public | JoinRule::Private => true,
         JoinRule::Knock => rules.knocking,

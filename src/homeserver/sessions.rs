@@ -1,4 +1,5 @@
 //! Who an access token stands for. Tokens are kept as their SHA-256 only; a small cache spares the store.
+use core::net::IpAddr;
 use std::{cell::RefCell, num::NonZeroUsize, rc::Rc};
 
 use lru::LruCache;
@@ -132,11 +133,19 @@ impl Sessions {
     }
 }
 
-/// The session of `token`. `user_agent` is what the client calls itself, for whoever asks who is logged in.
+/// What is known of a client by its request, for whoever asks who is logged in.
+#[derive(Default)]
+pub struct Caller<'a> {
+    /// What it calls itself.
+    pub user_agent: Option<&'a str>,
+    pub address: Option<IpAddr>,
+}
+
+/// The session of `token`.
 pub async fn session_of_token(
     homeserver: &Rc<Homeserver>,
     token: &str,
-    user_agent: Option<&str>,
+    caller: Caller<'_>,
 ) -> Result<Session, TokenError> {
     let hash = token_hash(token);
     let now_ms = homeserver.environment.clock.now_ms();
@@ -145,7 +154,7 @@ pub async fn session_of_token(
         None => (look_up(homeserver, hash, now_ms).await?, true),
     };
     if due {
-        write_last_seen(homeserver, session.clone(), hash, now_ms, user_agent);
+        write_last_seen(homeserver, session.clone(), hash, now_ms, caller);
     }
     Ok(session)
 }
@@ -172,14 +181,9 @@ async fn look_up(homeserver: &Homeserver, hash: TokenHash, now_ms: u64) -> Resul
 }
 
 /// Notes in the background when the device was used. Losing that is no harm, so neither is a failure.
-fn write_last_seen(
-    homeserver: &Rc<Homeserver>,
-    session: Session,
-    token: TokenHash,
-    now_ms: u64,
-    user_agent: Option<&str>,
-) {
-    let user_agent = user_agent.map(|name| name.chars().take(USER_AGENT_MAX_CHARS).collect());
+fn write_last_seen(homeserver: &Rc<Homeserver>, session: Session, token: TokenHash, now_ms: u64, caller: Caller<'_>) {
+    let last_seen_ip = caller.address;
+    let user_agent = caller.user_agent.map(|name| name.chars().take(USER_AGENT_MAX_CHARS).collect());
     let weak = Rc::downgrade(homeserver);
     homeserver.environment.tasks.spawn(Box::pin(async move {
         let Some(homeserver) = weak.upgrade() else { return };
@@ -191,6 +195,7 @@ fn write_last_seen(
         {
             row.last_seen_ms = Some(now_ms);
             row.user_agent = user_agent;
+            row.last_seen_ip = last_seen_ip;
             let mut batch = Batch::default();
             batch.put::<Devices>(&key, &row);
             if let Err(error) = homeserver.database.commit(batch).await {

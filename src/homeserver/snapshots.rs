@@ -23,7 +23,10 @@ use super::{
     visibility::{Eyes, Seen},
 };
 use crate::{
-    domain::sync_token::{PageToken, StreamToken, TimelineToken},
+    domain::{
+        event_filter::RelatedBy,
+        sync_token::{PageToken, StreamToken, TimelineToken},
+    },
     ports::StoreError,
     storage::{
         Direction,
@@ -85,6 +88,7 @@ pub async fn of_room(
         backward: true,
         limit: limit.min(MESSAGES_MAX),
         filter: &RoomEventFilter::default(),
+        related: &RelatedBy::default(),
     };
     let mut scrolled = messages::scroll(server, room_id, user, scroll).await?;
     scrolled.events.reverse();

@@ -9,7 +9,7 @@ use super::{
     spaces::{Budget, foreign},
     user_rows,
 };
-use crate::ports::StoreError;
+use crate::{ports::StoreError, storage::tables::MembershipRow};
 
 #[derive(Debug, Error)]
 pub enum SummaryError {
@@ -38,15 +38,17 @@ pub async fn of_room(
         }
         None => learn(server, room_id, via, asking).await?,
     };
-    let facts = facts.ok_or(SummaryError::NotFound)?;
-    let membership = match asking {
-        Some(user) => {
-            let row = user_rows::membership(server, user, room_id).await?;
-            Some(row.map_or(MembershipState::Leave, |row| row.membership.clone()))
-        }
-        None => None,
-    };
-    Ok((facts, membership))
+    let Some(user) = asking else { return Ok((facts.ok_or(SummaryError::NotFound)?, None)) };
+    let row = user_rows::membership(server, user, room_id).await?;
+    let facts = facts.or_else(|| shown_at_the_door(room_id, row.as_ref()?)).ok_or(SummaryError::NotFound)?;
+    Ok((facts, Some(row.map_or(MembershipState::Leave, |row| row.membership.clone()))))
+}
+
+/// What came with an invite, or with what answered a knock, if nobody tells more.
+fn shown_at_the_door(room_id: &RoomId, row: &MembershipRow) -> Option<Rc<RoomSummary>> {
+    let waits = matches!(row.membership, MembershipState::Invite | MembershipState::Knock);
+    let shown = waits && !row.stripped_state.is_empty();
+    shown.then(|| Rc::new(room_facts::of_stripped(room_id, row.room_version.as_ref(), &row.stripped_state)))
 }
 
 async fn learn(

@@ -4,12 +4,13 @@ use std::rc::Rc;
 use super::{
     Homeserver,
     events::StoredEvent,
+    relations::parents_among,
     rooms::Room,
     states::State,
     visibility::{Eyes, Seen},
 };
 use crate::{
-    domain::event::Pdu,
+    domain::{event::Pdu, event_filter::RelatedBy},
     ports::StoreError,
     storage::{
         Direction,
@@ -55,6 +56,18 @@ pub async fn page(
     limit: usize,
     wanted: impl Fn(&Pdu) -> bool,
 ) -> Result<Page, StoreError> {
+    page_of_related(eyes, span, direction, limit, wanted, &RelatedBy::default()).await
+}
+
+/// Likewise, of events that something relates to as wanted. The caller has brought the room's relations up to date.
+pub async fn page_of_related(
+    eyes: &Eyes<'_>,
+    span: Span,
+    direction: Direction,
+    limit: usize,
+    wanted: impl Fn(&Pdu) -> bool,
+    related: &RelatedBy,
+) -> Result<Page, StoreError> {
     let start = if direction == Direction::Descending { span.through } else { span.after };
     let mut page = Page { events: Vec::new(), reached: start, complete: false, skipped: false };
     let mut rest = span;
@@ -66,6 +79,11 @@ pub async fn page(
         let left = rows.len() > step;
         let ids: Vec<_> = rows.iter().take(step).map(|(_, id)| id.clone()).collect();
         let events = eyes.server.rooms.events.get_many(&ids).await?;
+        let parents = match related.wants_all() {
+            true => None,
+            false => Some(parents_among(eyes.server, eyes.room, &ids, related).await?),
+        };
+        let wanted = |pdu: &Pdu| wanted(pdu) && parents.as_ref().is_none_or(|parents| parents.contains(&pdu.event_id));
         for ((order, event_id), event) in rows.into_iter().zip(events) {
             if page.events.len() == limit {
                 return Ok(page);

@@ -1,6 +1,6 @@
 //! What administrators see and do, and what is left to those they do it to.
 use serde_json::{Value, json};
-use warren::{homeserver::Options, storage::memory::MemoryDisk};
+use warren::{api::ClientAddress, homeserver::Options, storage::memory::MemoryDisk};
 
 use crate::{
     harness::{Answer, TestServer, TestUser},
@@ -56,13 +56,17 @@ fn what_a_client_calls_itself_is_told_to_who_asks_who_is_logged_in() {
     let request = http::Request::get(WHOAMI)
         .header("authorization", format!("Bearer {}", admin.token))
         .header("user-agent", "Client/1.0")
+        .extension(ClientAddress("2001:db8::7".parse().unwrap()))
         .body("".into())
         .unwrap();
     server.send(request).ok();
     server.settle();
     let seen = server.get(&format!("/_matrix/client/v3/admin/whois/{}", admin.id), &admin.token).ok();
     let connection = &seen["devices"][&admin.device]["sessions"][0]["connections"][0];
-    assert_eq!(connection["user_agent"], "Client/1.0");
+    assert_eq!((&connection["user_agent"], &connection["ip"]), (&json!("Client/1.0"), &json!("2001:db8::7")));
+    let server = TestServer::on(server.disk.clone());
+    let devices = server.get("/_matrix/client/v3/devices", &admin.token).ok();
+    assert_eq!(devices["devices"][0]["last_seen_ip"], "2001:db8::7");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Versions and capabilities, and what the router does with requests nobody serves.
 use serde_json::json;
-use warren::homeserver::{Options, Support, SupportContact};
+use warren::homeserver::{
+    Options, Support, SupportContact,
+    delayed_events::{DELAY_MAX_MS, SCHEDULED_PER_USER_MAX},
+};
 
 use crate::harness::{TestServer, request};
 
@@ -52,6 +55,8 @@ fn capabilities_say_what_is_so() {
     assert_eq!(capabilities["m.3pid_changes"], json!({ "enabled": false }));
     assert_eq!(capabilities["m.get_login_token"], json!({ "enabled": true }));
     assert_eq!(capabilities["m.profile_fields"], json!({ "enabled": true }));
+    let delayed = json!({ "max_delay_ms": DELAY_MAX_MS, "max_scheduled": SCHEDULED_PER_USER_MAX });
+    assert_eq!(capabilities["org.matrix.msc4140.delayed_events"], delayed);
     assert_eq!(capabilities.get("m.forget_forced_upon_leave"), None, "who leaves a room has not forgotten it");
     server.send(request("GET", path, None, "")).is_error(401, "M_MISSING_TOKEN");
 }

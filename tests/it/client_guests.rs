@@ -3,14 +3,15 @@ use serde_json::{Value, json};
 use warren::{homeserver::Options, storage::memory::MemoryDisk};
 
 use crate::{
+    federation_network::Network,
     harness::{Answer, TestServer, TestUser},
-    talk::{escaped, texts},
+    talk::{escaped, ids, texts},
 };
 
 const REGISTER: &str = "/_matrix/client/v3/register";
 
 fn open_to_guests(disk: MemoryDisk) -> TestServer {
-    TestServer::with(disk, Options { guests: true, ..Options::default() })
+    TestServer::with(disk, guests_too())
 }
 
 fn guest(server: &TestServer) -> TestUser {
@@ -165,4 +166,55 @@ fn a_guest_becomes_a_user_under_the_same_name() {
     server.say(&guest, &room, "still here");
     let login = json!({ "type": "m.login.password", "user": name, "password": "p" });
     server.request("POST", "/_matrix/client/v3/login", None, login).ok();
+}
+
+#[test]
+fn guests_look_into_rooms_that_are_open_to_the_world() {
+    let server = open_to_guests(MemoryDisk::default());
+    let (alice, guest) = (server.register("alice"), guest(&server));
+    let (open, shut) = (server.public_room(&alice), server.public_room(&alice));
+    let world = json!({ "history_visibility": "world_readable" });
+    server.set_state(&alice, &open, "m.room.history_visibility", "", world);
+    let said = server.say(&alice, &open, "hello world");
+    let at = |room: &str, path: &str| format!("/_matrix/client/v3/rooms/{}/{path}", escaped(room));
+    let events = |rest: &str| server.get(&format!("/_matrix/client/v3/events?{rest}"), &guest.token);
+    let seen = server.get(&at(&open, "initialSync"), &guest.token).ok();
+    assert_eq!(texts(&seen["messages"]["chunk"]), ["hello world"]);
+    let from = seen["messages"]["end"].as_str().unwrap();
+    let news = server.say(&alice, &open, "news");
+    assert_eq!(ids(&events(&format!("room_id={}&from={from}", escaped(&open))).ok()["chunk"]), [news]);
+    for path in ["state", "members", "messages?dir=b", "state/m.room.create/"] {
+        server.get(&at(&open, path), &guest.token).ok();
+    }
+    for path in ["event", "context"] {
+        server.get(&at(&open, &format!("{path}/{}", escaped(&said))), &guest.token).ok();
+    }
+    server.get(&at(&shut, "initialSync"), &guest.token).is_error(403, "M_FORBIDDEN");
+    events(&format!("room_id={}", escaped(&shut))).is_error(403, "M_FORBIDDEN");
+    events("").is_error(403, "M_GUEST_ACCESS_FORBIDDEN");
+    server.get("/_matrix/client/v3/initialSync", &guest.token).is_error(403, "M_GUEST_ACCESS_FORBIDDEN");
+}
+
+#[test]
+fn guests_join_rooms_of_other_servers_that_let_guests_in() {
+    let network = Network::new();
+    let (far, here) = (network.server(), network.server_with(MemoryDisk::default(), guests_too()));
+    let (alice, guest) = (far.register("alice"), guest(&here));
+    let (open, closed) = (open_room(&far, &alice), far.public_room(&alice));
+    here.join_via(&guest, &closed, far.server_name()).is_error(403, "M_GUEST_ACCESS_FORBIDDEN");
+    here.join_via(&guest, &open, far.server_name()).ok();
+    assert_eq!(far.membership(&open, &guest.id).as_deref(), Some("join"));
+    // Invited, a guest need not know of a server.
+    let private = far.create_room(&alice, json!({ "preset": "private_chat" }));
+    far.act(&alice, &private, "invite", &guest.id).ok();
+    join(&here, &guest, &private).ok();
+    far.set_state(&alice, &private, "m.room.guest_access", "", json!({ "guest_access": "forbidden" }));
+    network.settle();
+    assert_eq!(far.membership(&private, &guest.id).as_deref(), Some("leave"));
+    network.cut(&far, &here);
+    here.join_via(&guest, &closed, far.server_name()).is_error(403, "M_GUEST_ACCESS_FORBIDDEN");
+}
+
+fn guests_too() -> Options {
+    Options { guests: true, ..Options::default() }
 }

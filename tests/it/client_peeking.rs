@@ -134,7 +134,12 @@ fn a_first_sync_of_an_older_client_has_every_room() {
     let den = server.create_room(alice, json!({ "preset": "private_chat", "invite": [bob.id] }));
     let sync = |query: &str| server.get(&format!("/_matrix/client/v3/initialSync{query}"), &bob.token);
     let answer = sync("?limit=3").ok();
-    assert!(answer["presence"].is_array() && answer["end"].is_string());
+    assert_eq!((&answer["presence"], answer["end"].is_string()), (&json!([]), true), "nobody has shown up yet");
+    server.sync(alice, None, "");
+    server.sync(&server.register("stranger"), None, "");
+    let presence = sync("").ok()["presence"].take();
+    assert_eq!((list(&presence).len(), &presence[0]["sender"]), (1, &json!(alice.id)));
+    assert_eq!((&presence[0]["type"], &presence[0]["content"]["presence"]), (&json!("m.presence"), &json!("online")));
     assert!(list(&answer["account_data"]).iter().any(|event| event["type"] == "m.push_rules"));
     let room = |answer: &Value, room: &str| list(&answer["rooms"]).iter().find(|it| it["room_id"] == room).cloned();
     let open = room(&answer, &window.open).unwrap();

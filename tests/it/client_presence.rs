@@ -152,6 +152,28 @@ fn a_sync_tells_of_others_whom_the_filter_lets_through() {
 }
 
 #[test]
+fn of_many_as_many_as_wanted_are_told_those_first_who_changed_last() {
+    let (server, alice, bob, room) = alice_and_bob();
+    let [carol, dora] = ["carol", "dora"].map(|name| server.register(name));
+    server.join(&carol, &room);
+    server.join(&dora, &room);
+    let first = next_batch(&server.sync(&bob, None, ""));
+    for user in [&carol, &alice, &dora] {
+        server.sync(user, None, "");
+    }
+    let limited = |limit: usize| filter(json!({ "presence": { "limit": limit } }));
+    for since in [None, Some(first.as_str())] {
+        let told = |limit| -> Vec<String> {
+            told(&server.sync(&bob, since, &limited(limit))).into_iter().map(|(user, _)| user).collect()
+        };
+        assert_eq!(told(2), [dora.id.clone(), alice.id.clone()]);
+        assert_eq!((told(0).len(), told(10).len()), (0, 3));
+    }
+    let unwanted = json!({ "presence": { "limit": 1, "not_senders": [dora.id], "senders": [dora.id, carol.id] } });
+    assert_eq!(told(&server.sync(&bob, None, &filter(unwanted)))[0].0, carol.id);
+}
+
+#[test]
 fn where_it_is_turned_off_nobody_is_shown() {
     let options = Options { presence: false, ..Options::default() };
     let server = TestServer::with(MemoryDisk::default(), options);

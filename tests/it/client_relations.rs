@@ -201,6 +201,40 @@ fn children_are_paged_in_both_directions() {
 }
 
 #[test]
+fn messages_are_chosen_by_what_relates_to_them() {
+    let (server, alice, bob, room) = alice_and_bob();
+    let said: Vec<String> = (0..4).map(|n| server.say(&alice, &room, &n.to_string())).collect();
+    server.relate(&alice, &room, "m.thread", &said[0], "in a thread");
+    let by_bob = server.relate(&bob, &room, "m.thread", &said[1], "in another");
+    server.send_event(&bob, &room, "m.reaction", reaction(&said[2], "+1"));
+    server.send_event(&alice, &room, "m.reaction", reaction(&said[1], "+1"));
+    let chosen = |wanted: Value, dir: &str| {
+        let page = server.messages(&alice, &room, &format!("dir={dir}&limit=10{}", filter(wanted)));
+        let ids = ids(&page["chunk"]);
+        ids.iter().map(|id| said.iter().position(|said| said == id).unwrap()).collect::<Vec<_>>()
+    };
+    let threads = json!({ "related_by_rel_types": ["m.thread"] });
+    assert_eq!((chosen(threads.clone(), "b"), chosen(threads, "f")), (vec![1, 0], vec![0, 1]));
+    assert_eq!(chosen(json!({ "related_by_senders": [bob.id] }), "f"), [1, 2]);
+    let both = json!({ "related_by_rel_types": ["m.thread"], "related_by_senders": [alice.id] });
+    assert_eq!(chosen(both, "f"), [0], "one relation is both");
+    let older = json!({ "io.element.relation_types": ["m.annotation"], "io.element.relation_senders": [alice.id] });
+    assert_eq!(chosen(older, "f"), [1]);
+    assert_eq!(chosen(json!({ "related_by_rel_types": [] }), "f"), [0; 0]);
+    assert_eq!(chosen(json!({ "related_by_rel_types": ["m.thread"], "senders": [bob.id] }), "f"), [0; 0]);
+    server.redact(&bob, &room, &by_bob);
+    assert_eq!(
+        chosen(json!({ "related_by_rel_types": ["m.thread"] }), "f"),
+        [0],
+        "what was taken back relates no more"
+    );
+    for wrong in [json!({ "related_by_rel_types": "m.thread" }), json!({ "related_by_senders": ["bob"] })] {
+        let path = format!("/_matrix/client/v3/rooms/{}/messages?dir=b{}", escaped(&room), filter(wrong));
+        server.get(&path, &alice.token).is_error(400, "M_INVALID_PARAM");
+    }
+}
+
+#[test]
 fn children_of_children_are_told_on_request() {
     let (server, alice, bob, room) = alice_and_bob();
     let event = server.say(&alice, &room, "0");

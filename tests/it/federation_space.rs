@@ -263,4 +263,14 @@ fn a_summary_is_learnt_from_servers_that_know_the_room() {
     network.cut(&a, &b);
     network.advance(6 * 60 * 1000);
     room_summary(&b, &public, &via, Some(&bob.token)).is_error(404, "M_NOT_FOUND");
+    // What came with the invite is known all the same, and to nobody else.
+    let told = room_summary(&b, &private, "", Some(&bob.token)).ok();
+    let expected = json!({
+        "room_id": private, "name": "Private", "num_joined_members": 1, "join_rule": "invite", "world_readable": false,
+        "guest_can_join": false, "room_version": "12", "membership": "invite",
+    });
+    assert_eq!(told, expected);
+    room_summary(&b, &private, "", Some(&carol.token)).is_error(404, "M_NOT_FOUND");
+    b.try_leave(&bob, &private).ok();
+    room_summary(&b, &private, "", Some(&bob.token)).is_error(404, "M_NOT_FOUND");
 }

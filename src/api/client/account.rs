@@ -31,7 +31,7 @@ use crate::{
         devices::{Login, NewDevice},
         openid::{self, OPENID_TOKEN_LIFETIME_MS},
         passwords, registration_tokens,
-        sessions::{self, Session},
+        sessions::{self, Caller, Session},
         tokens::ACCESS_TOKEN_LIFETIME_MS,
     },
 };
@@ -123,7 +123,7 @@ async fn upgraded(homeserver: &Rc<Homeserver>, token: &str, username: Option<&st
     if username.is_none() {
         return Err(ApiError::missing_param("A guest who makes an account names it as before: `username` is missing."));
     }
-    let session = sessions::session_of_token(homeserver, token, None).await?;
+    let session = sessions::session_of_token(homeserver, token, Caller::default()).await?;
     Ok(AccountKind::Upgrade(session.user_id))
 }
 

@@ -29,8 +29,11 @@ pub async fn get_user_info(
 }
 
 fn as_json(device: Device) -> Value {
-    let known =
-        [("last_seen", device.last_seen_ms.map(Value::from)), ("user_agent", device.user_agent.map(Value::from))];
+    let known = [
+        ("ip", device.last_seen_ip.map(|address| address.to_string().into())),
+        ("last_seen", device.last_seen_ms.map(Value::from)),
+        ("user_agent", device.user_agent.map(Value::from)),
+    ];
     let connection: BTreeMap<&str, Value> =
         known.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     json!({ "sessions": [{ "connections": [connection] }] })

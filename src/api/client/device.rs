@@ -74,7 +74,7 @@ fn as_ruma(from: Device) -> device::Device {
     let mut device = device::Device::new(from.device_id);
     // ruma would say null for what is not known, which is none of the specification's strings; matrix-nio wants both.
     device.display_name = Some(from.display_name.unwrap_or_default());
-    device.last_seen_ip = Some(String::new());
+    device.last_seen_ip = Some(from.last_seen_ip.map(|address| address.to_string()).unwrap_or_default());
     device.last_seen_ts = from.last_seen_ms.and_then(UInt::new).map(MilliSecondsSinceUnixEpoch);
     device
 }

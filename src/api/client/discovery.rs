@@ -12,7 +12,11 @@ use super::json_answer::{AnsweredByJson, JsonAnswer};
 use crate::{
     api::ApiError,
     domain::room_version,
-    homeserver::{Homeserver, SupportContact, administration, sessions::Session},
+    homeserver::{
+        Homeserver, SupportContact, administration,
+        delayed_events::{DELAY_MAX_MS, SCHEDULED_PER_USER_MAX},
+        sessions::Session,
+    },
 };
 
 /// Versions of the specification whose rules hold for everything that is served here. What is not served answers
@@ -64,6 +68,10 @@ pub async fn get_capabilities(
         "m.get_login_token": { "enabled": may_act },
         "m.profile_fields": if may_act { json!({ "enabled": true }) } else { json!({ "enabled": true, "allowed": ["displayname"] }) },
     });
+    if may_act {
+        let limits = json!({ "max_delay_ms": DELAY_MAX_MS, "max_scheduled": SCHEDULED_PER_USER_MAX });
+        capabilities["org.matrix.msc4140.delayed_events"] = limits;
+    }
     if administration::is_admin(homeserver, &session.user_id).await? {
         capabilities["m.account_moderation"] = json!({ "suspend": true, "lock": true });
     }

@@ -70,7 +70,7 @@ async fn join(
     reason: Option<String>,
 ) -> Result<(), ApiError> {
     if session.standing.guest {
-        guests::check_may_join(homeserver, room_id).await?;
+        guests::check_may_join(homeserver, room_id, &session.user_id, via).await?;
     }
     join::join(homeserver, room_id, &session.user_id, via, reason).await?;
     if session.standing.guest {

@@ -1,11 +1,13 @@
 //! Sending messages and scrolling through those sent before.
 use std::rc::Rc;
 
+use http::Method;
 use ruma::{
     CanonicalJsonObject, EventId, OwnedEventId,
     api::{
-        Direction,
+        Direction, IncomingRequest, Metadata,
         client::message::{get_message_events, send_message_event},
+        error::DeserializationError,
     },
     events::TimelineEventType,
 };
@@ -13,9 +15,11 @@ use ruma::{
 use super::{
     canonical_content,
     delayed_events::{MaybeDelayed, SentOrDelayed},
+    query::Query,
 };
 use crate::{
     api::ApiError,
+    domain::event_filter::RelatedBy,
     homeserver::{
         Homeserver,
         client_event::{Style, format_state, format_with_relations},
@@ -69,14 +73,16 @@ fn take_redacts(content: &mut CanonicalJsonObject) -> Result<OwnedEventId, ApiEr
 pub async fn get_message_events(
     homeserver: &Rc<Homeserver>,
     session: Session,
-    request: get_message_events::v3::Request,
+    Scrolling { request, related }: Scrolling,
 ) -> Result<get_message_events::v3::Response, ApiError> {
+    let related = related.map_err(|error| ApiError::invalid_param(format!("`filter`: {error}.")))?;
     let scroll = Scroll {
         from: request.from.as_deref().map(str::parse).transpose()?,
         to: request.to.as_deref().map(str::parse).transpose()?,
         backward: request.dir == Direction::Backward,
         limit: usize::try_from(request.limit).unwrap_or(usize::MAX),
         filter: &request.filter,
+        related: &related,
     };
     let scrolled = messages::scroll(homeserver, &request.room_id, &session.user_id, scroll).await?;
     let mut response = get_message_events::v3::Response::new();
@@ -85,4 +91,32 @@ pub async fn get_message_events(
     response.chunk = format_with_relations(homeserver, &session, Style::TIMELINE, &scrolled.events).await?;
     response.state = format_state(homeserver, &session, Style::STATE, &scrolled.members).await?;
     Ok(response)
+}
+
+/// What is asked of `/messages`, with the part of the filter that ruma does not know.
+pub struct Scrolling {
+    request: get_message_events::v3::Request,
+    related: Result<RelatedBy, serde_json::Error>,
+}
+
+impl Metadata for Scrolling {
+    const METHOD: Method = get_message_events::v3::Request::METHOD;
+    const RATE_LIMITED: bool = get_message_events::v3::Request::RATE_LIMITED;
+    type Authentication = <get_message_events::v3::Request as Metadata>::Authentication;
+    type PathBuilder = <get_message_events::v3::Request as Metadata>::PathBuilder;
+    const PATH_BUILDER: Self::PathBuilder = get_message_events::v3::Request::PATH_BUILDER;
+}
+
+impl IncomingRequest for Scrolling {
+    type EndpointError = <get_message_events::v3::Request as IncomingRequest>::EndpointError;
+    type OutgoingResponse = get_message_events::v3::Response;
+
+    fn try_from_http_request_inner(
+        request: http::Request<&[u8]>,
+        path_args: &[&str],
+    ) -> Result<Self, DeserializationError> {
+        let filter = Query::of(&request).get("filter");
+        let related = filter.map_or_else(|| Ok(RelatedBy::default()), |filter| serde_json::from_str(&filter));
+        Ok(Self { request: IncomingRequest::try_from_http_request_inner(request, path_args)?, related })
+    }
 }

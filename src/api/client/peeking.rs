@@ -2,7 +2,6 @@
 use std::{borrow::Cow, rc::Rc};
 
 use http::{HeaderValue, Method};
-use percent_encoding::percent_decode_str;
 use ruma::{
     EventId, RoomId,
     api::{
@@ -20,7 +19,7 @@ use ruma::{
 };
 use serde_json::{Value, json};
 
-use super::json::Json;
+use super::{json::Json, query::Query};
 use crate::{
     api::ApiError,
     homeserver::{
@@ -28,6 +27,7 @@ use crate::{
         client_event::{Style, format_seen, format_state},
         sessions::Session,
         snapshots::{self, MESSAGES_DEFAULT, Snapshot},
+        sync::streams::presence,
     },
 };
 
@@ -82,9 +82,10 @@ pub async fn initial_sync(
         rooms.push(room);
     }
     let account_data = snapshots::account_data(homeserver, &session.user_id, "").await?;
+    let presence = presence::here(homeserver, &session.user_id).await?;
     Ok(Answer(json!({
         "end": crate::domain::sync_token::StreamToken(end).to_string(),
-        "presence": [],
+        "presence": presence,
         "rooms": rooms,
         "account_data": account_data,
     })))
@@ -118,6 +119,9 @@ pub async fn listen_to_new_events(
 ) -> Result<Answer, ApiError> {
     let room_id = request.0.get("room_id").map(|room_id| RoomId::parse(&*room_id)).transpose();
     let room_id = room_id.map_err(|error| ApiError::invalid_param(format!("`room_id`: {error}.")))?;
+    if session.standing.guest && room_id.is_none() {
+        return Err(ApiError::guest_access_forbidden("Guests look at one room: `room_id` says which."));
+    }
     let from = request.0.get("from").map(|from| from.parse()).transpose()?;
     let timeout_ms = request.0.number("timeout")?.unwrap_or(0);
     let news = snapshots::follow(homeserver, &session, room_id.as_deref(), from, timeout_ms).await?;
@@ -140,26 +144,6 @@ pub async fn get_one_event(
 
 fn raw<T>(event: &Value) -> Raw<T> {
     Raw::from_json(serde_json::value::to_raw_value(event).expect("a JSON value is JSON"))
-}
-
-/// The parameters of a request that ruma has no type for.
-pub struct Query(String);
-
-impl Query {
-    fn of(request: &http::Request<&[u8]>) -> Self {
-        Self(request.uri().query().unwrap_or_default().to_owned())
-    }
-
-    fn get(&self, name: &str) -> Option<String> {
-        let pairs = self.0.split('&').filter_map(|pair| pair.split_once('='));
-        let value = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.replace('+', " ")).next_back()?;
-        Some(percent_decode_str(&value).decode_utf8_lossy().into_owned())
-    }
-
-    fn number(&self, name: &'static str) -> Result<Option<u64>, ApiError> {
-        let malformed = |_| ApiError::invalid_param(format!("`{name}` is not a number."));
-        self.get(name).map(|value| value.parse().map_err(malformed)).transpose()
-    }
 }
 
 /// What `/initialSync` is asked.

@@ -1,5 +1,7 @@
 //! What tools ask of any homeserver though no specification says so: Synapse's admin API, as far as it concerns
-//! registration tokens and server notices.
+//! registration tokens, server notices and reports.
+pub mod reports;
+
 use std::rc::Rc;
 
 use http::Method;

@@ -258,7 +258,10 @@ impl From<ReportError> for ApiError {
         let message = error.to_string();
         match error {
             ReportError::Store(error) => error.into(),
-            ReportError::NoSuchRoom | ReportError::NoSuchEvent | ReportError::NoSuchUser => Self::not_found(message),
+            ReportError::NoSuchRoom
+            | ReportError::NoSuchEvent
+            | ReportError::NoSuchUser
+            | ReportError::NoSuchReport => Self::not_found(message),
             ReportError::ReasonTooLong => Self::too_large(message),
             ReportError::TooMany => Self::new(
                 StatusCode::TOO_MANY_REQUESTS,

@@ -62,6 +62,11 @@ impl Presence {
         self.changed.borrow().iter().map(|(user, position)| (user.clone(), *position)).collect()
     }
 
+    /// The position at which clients were last to be told of a user.
+    pub fn changed_at(&self, user: &UserId) -> u64 {
+        self.changed.borrow().get(user).copied().unwrap_or_default()
+    }
+
     /// Everybody who is not offline.
     pub fn here(&self) -> Vec<OwnedUserId> {
         self.all.borrow().here().cloned().collect()

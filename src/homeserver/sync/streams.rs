@@ -2,7 +2,7 @@
 pub(super) mod account_data;
 pub(super) mod invites;
 pub mod lazy_members;
-pub(super) mod presence;
+pub mod presence;
 pub(super) mod receipts;
 pub(super) mod state;
 pub mod summary;

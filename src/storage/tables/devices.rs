@@ -1,4 +1,6 @@
 //! The devices of each user and the token each is logged in with.
+use core::net::IpAddr;
+
 use ruma::{OwnedDeviceId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
@@ -26,9 +28,11 @@ pub struct DeviceRow {
     pub next: Option<NextTokens>,
     #[serde(default)]
     pub last_seen_ms: Option<u64>,
-    /// What the client called itself when it was last seen.
+    /// What the client called itself when it was last seen, and its address if the shell knows such.
     #[serde(default)]
     pub user_agent: Option<String>,
+    #[serde(default)]
+    pub last_seen_ip: Option<IpAddr>,
 }
 
 /// SHA-256 of an access token and of the refresh token that came with it.
