@@ -16,10 +16,10 @@ const CLIENT = "/_matrix/client/v3";
 const SESSION_KEY = "warren:default:session";
 const ROOMS = 10;
 const SIZES = {
-  full: { firstVisits: 7, reloads: 15, ownSyncs: 150, pings: 100, events: 1_000 },
-  quick: { firstVisits: 2, reloads: 4, ownSyncs: 30, pings: 20, events: 100 },
+  full: { firstVisits: 7, reloads: 15, ownSyncs: 150, pings: 100, events: 1_000, manyRooms: { rooms: 100, events: 1_000, followed: 500, reloads: 5, syncs: 20 } },
+  quick: { firstVisits: 2, reloads: 4, ownSyncs: 30, pings: 20, events: 100, manyRooms: { rooms: 20, events: 50, followed: 100, reloads: 2, syncs: 5 } },
 };
-const AIMS = { reload: { value: 500 }, firstVisit: { value: 2_000 }, ownSync: { ratio: 3 }, relayed: { ratio: 3 }, direct: { ratio: 1 } };
+const AIMS = { reload: { value: 500 }, firstVisit: { value: 2_000 }, ownSync: { ratio: 3 }, relayed: { ratio: 3 }, direct: { ratio: 1 }, initialSync: { value: 1_000 }, nextSync: { value: 5 } };
 
 export async function benchBrowser(size) {
   const directory = mkdtempSync(path.join(os.tmpdir(), "warren-bench-"));
@@ -32,7 +32,7 @@ export async function benchBrowser(size) {
     await Promise.all([relay.start(), echo.start(), switchboard.start()]);
     stage = new Stage({ origin: relay.url, directory, echo, switchboard });
     const parts = [];
-    for (const part of [firstVisits, ownSyncs, relayed, direct, fullHouse]) parts.push(await part(stage, counts));
+    for (const part of [firstVisits, ownSyncs, relayed, direct, fullHouse, manyRooms]) parts.push(await part(stage, counts));
     return { lines: parts.flatMap(({ lines }) => lines), samples: Object.assign({}, ...parts.map(({ samples }) => samples)) };
   } finally {
     await stage?.clean();
@@ -169,6 +169,33 @@ async function fullHouse(stage, { reloads, events }) {
       figure("wasm memory, no rooms", "bytes", samples.wasmEmptyBytes),
       figure(`wasm memory, ${house}, just sent`, "bytes", samples.wasmFullBytes),
       figure(`wasm memory, ${house}, after a reload`, "bytes", samples.wasmReloadedBytes),
+    ],
+  };
+}
+
+/** Syncs of somebody in many rooms: the first after a reload, when the homeserver has nothing of them in memory, further
+ * first ones, and those that go on. */
+async function manyRooms(stage, { manyRooms: { rooms, events, followed, reloads, syncs } }) {
+  const { tab, browser } = await stage.open("member");
+  const { token } = await register(tab, "ann");
+  const ids = await tab.evaluate((options) => bench.fill(options), { token, rooms, events });
+  const initialSyncs = (count) => tab.evaluate((options) => bench.initialSyncs(options), { token, count, rooms });
+  const samples = { initialSyncMs: await initialSyncs(syncs), initialSyncReloadedMs: [] };
+  for (let n = 0; n < reloads; n += 1) {
+    await tab.reload();
+    await ask(tab, "GET", "/_matrix/client/versions");
+    samples.initialSyncReloadedMs.push(...(await initialSyncs(1)));
+  }
+  ids.push(...(await tab.evaluate((options) => bench.fill(options), { token, rooms: followed - rooms, events: 2 })));
+  samples.nextSyncMs = await tab.evaluate((options) => bench.nextSyncs(options), { token, count: syncs * 10, rooms: ids });
+  await browser.close();
+  const house = `${rooms} rooms of ${events.toLocaleString("en")} messages`;
+  return {
+    samples,
+    lines: [
+      figure(`initial sync of ${house}`, "ms", samples.initialSyncMs, { aim: AIMS.initialSync }),
+      figure("the same, the first after a reload", "ms", samples.initialSyncReloadedMs, { aim: AIMS.initialSync }),
+      figure(`incremental sync with ${followed} rooms`, "ms", samples.nextSyncMs, { aim: AIMS.nextSync }),
     ],
   };
 }

@@ -26,6 +26,8 @@
     answerPings,
     federation,
     fill,
+    initialSyncs,
+    nextSyncs,
     fetchAndCompile,
   };
   globalThis.bench = bench;
@@ -179,15 +181,44 @@
     return { own, federation: await timed(`${CLIENT}/profile/${encodeURIComponent(userId)}`) };
   }
 
-  /** Makes `rooms` rooms of `events` messages each, all rooms at once. */
+  /** Makes `rooms` rooms of `events` messages each, all rooms at once; resolves to their ids. */
   async function fill({ token, rooms, events }) {
     const fillOne = async () => {
       const { room_id: room } = await ask("POST", `${CLIENT}/createRoom`, { token, body: { preset: "public_chat" } });
       for (let n = 0; n < events; n += 1) {
         await send(token, room, `Message ${n}: the quick brown fox jumps over the lazy dog, and the dog sleeps on.`);
       }
+      return room;
     };
-    await Promise.all(Array.from({ length: rooms }, fillOne));
+    return Promise.all(Array.from({ length: rooms }, fillOne));
+  }
+
+  /** Milliseconds of each of `count` syncs of a client that knows nothing, one after the other. All tell of `rooms` rooms. */
+  async function initialSyncs({ token, count, rooms }) {
+    const samples = [];
+    for (let n = 0; n < count; n += 1) {
+      const started = performance.now();
+      const told = Object.keys((await sync(token)).rooms.join).length;
+      samples.push(performance.now() - started);
+      if (told !== rooms) throw new Error(`the sync told of ${told} rooms and not of ${rooms}`);
+    }
+    return samples;
+  }
+
+  /** Milliseconds of each of `count` syncs of a client that goes on, each of which tells of a message sent before it. */
+  async function nextSyncs({ token, count, rooms }) {
+    let { next_batch: since } = await sync(token);
+    const samples = [];
+    for (let n = 0; n < count; n += 1) {
+      const room = rooms[(n * 37) % rooms.length];
+      await send(token, room, `news ${n}`);
+      const started = performance.now();
+      const news = await sync(token, since);
+      samples.push(performance.now() - started);
+      if (!bodiesIn(news, room).includes(`news ${n}`)) throw new Error(`the sync told of something else: ${JSON.stringify(news)}`);
+      since = news.next_batch;
+    }
+    return samples;
   }
 
   /** Milliseconds from navigation until the wasm at `url` is fetched and compiled. */
