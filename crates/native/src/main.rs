@@ -3,6 +3,7 @@ mod circuit_relay;
 mod disk_store;
 mod exposed_tabs;
 mod federation;
+mod freed_memory;
 mod handed_over_sockets;
 mod http_listener;
 mod ice_servers;
@@ -39,6 +40,7 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::Subscriber
 const RUNTIME_STOP_MAX: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
+    freed_memory::give_back_at_once();
     let options = Options::parse();
     start_logging();
     // Every tab holds one socket; the usual soft limit of 1024 files is less than we admit.

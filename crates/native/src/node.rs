@@ -162,7 +162,7 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
     });
     let transport = NodeTransport::new(network.clone(), federation_client(&settings.federation)?);
     let push_gateways = Some(Rc::new(WebGateways::new(settings.local_push_gateways)) as Rc<dyn PushGateways>);
-    let offload = Rc::new(BlockingPool);
+    let offload = Rc::new(BlockingPool::default());
     let environment =
         Environment { store, transport: Rc::new(transport.clone()), clock, entropy, tasks, offload, push_gateways };
     let options = Options {

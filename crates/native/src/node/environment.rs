@@ -1,10 +1,12 @@
 //! What the core asks of the outside world, as the operating system and tokio give it.
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use futures::{FutureExt, future::LocalBoxFuture};
+use tokio::sync::Semaphore;
 use warren::ports::{Clock, Entropy, Offload, Tasks, offload::Computation};
 
 pub struct SystemClock;
@@ -51,16 +53,69 @@ impl Tasks for LocalTasks {
     }
 }
 
+/// Computations at a time; others wait their turn. Each takes a processor and, for a password, 7 MiB.
+const COMPUTATIONS_MAX: usize = 4;
+
 /// tokio's threads for what blocks.
-pub struct BlockingPool;
+pub struct BlockingPool {
+    places: Arc<Semaphore>,
+}
+
+impl Default for BlockingPool {
+    fn default() -> Self {
+        Self { places: Arc::new(Semaphore::new(COMPUTATIONS_MAX)) }
+    }
+}
 
 impl Offload for BlockingPool {
     fn run(&self, work: Computation) -> LocalBoxFuture<'static, Vec<u8>> {
-        let working = tokio::task::spawn_blocking(move || catch_unwind(AssertUnwindSafe(work)));
+        let places = self.places.clone();
         Box::pin(async move {
+            let place = places.acquire_owned().await.expect("the semaphore is never closed");
+            let working = tokio::task::spawn_blocking(move || {
+                let done = catch_unwind(AssertUnwindSafe(work));
+                drop(place);
+                done
+            });
             // Whoever waits shares the fate of the computation.
             let done = working.await.expect("work that has begun is not cancelled");
             done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::future::join_all;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_computations_than_the_limit_run_at_a_time_and_all_are_done() {
+        let pool = BlockingPool::default();
+        let running = Arc::new(AtomicUsize::new(0));
+        let computation = |number: u8| -> Computation {
+            let running = running.clone();
+            Box::new(move || {
+                let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                std::thread::yield_now();
+                running.fetch_sub(1, Ordering::SeqCst);
+                vec![number, u8::from(now <= COMPUTATIONS_MAX)]
+            })
+        };
+        let done = join_all((0..100).map(|number| pool.run(computation(number)))).await;
+        assert_eq!(done, (0..100).map(|number| vec![number, 1]).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_computation_that_panics_gives_its_place_back() {
+        let pool = BlockingPool::default();
+        for _ in 0..=COMPUTATIONS_MAX {
+            let broken = pool.run(Box::new(|| panic!("what this test is about")));
+            assert!(AssertUnwindSafe(broken).catch_unwind().await.is_err());
+        }
+        assert_eq!(pool.run(Box::new(|| vec![7])).await, [7]);
     }
 }
