@@ -11,6 +11,7 @@ pub mod room;
 pub mod room_version;
 pub mod server_keys;
 pub mod signed_request;
+pub mod sized_cache;
 pub mod sync_token;
 pub mod ties;
 pub mod typing;

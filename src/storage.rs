@@ -7,23 +7,31 @@ pub mod memory;
 pub mod table;
 pub mod tables;
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc};
 
 use self::{group_commit::GroupCommit, table::decode_pair};
 pub use self::{
     key::{Key, KeyReader},
     table::{Row, Table},
 };
-use crate::ports::{Batch, Scan, Store, StoreError};
+use crate::{
+    domain::sized_cache::SizedCache,
+    ports::{Batch, Scan, Store, StoreError},
+};
 
 /// The most rows one scan of the core asks for at once. Callers page.
 pub const SCAN_PAGE_ROWS: usize = 1000;
+
+/// What is kept in memory of which prefixes have rows, in bytes: about two thousand of them.
+const PREFIXES_KNOWN_MAX_BYTES: usize = 512 * 1024;
 
 /// Typed access to the store. Cheap to clone; all clones share one commit queue.
 #[derive(Clone)]
 pub struct Database {
     store: Rc<dyn Store>,
     commits: Rc<GroupCommit>,
+    /// Whether a prefix has rows, with the generation of its table when that was asked.
+    known: Rc<RefCell<SizedCache<Vec<u8>, (u64, bool)>>>,
 }
 
 /// Which way a scan goes.
@@ -35,7 +43,8 @@ pub enum Direction {
 
 impl Database {
     pub fn new(store: Rc<dyn Store>) -> Self {
-        Self { commits: Rc::new(GroupCommit::new(store.clone())), store }
+        let known = Rc::new(RefCell::new(SizedCache::new(PREFIXES_KNOWN_MAX_BYTES)));
+        Self { commits: Rc::new(GroupCommit::new(store.clone())), store, known }
     }
 
     pub async fn get<T: Table>(&self, key: &T::Key) -> Result<Option<T::Row>, StoreError> {
@@ -65,6 +74,23 @@ impl Database {
         let start = table::encode_prefix::<T, P>(prefix);
         let end = key::after_prefix(&start);
         self.scan_bytes::<T>(start, end, direction, limit).await
+    }
+
+    /// Whether there is a row whose key begins with `prefix`. The store is asked again only after a commit touched the table:
+    /// for tables in which there is seldom anything.
+    pub async fn has_any<T: Table, P: Key>(&self, prefix: &P) -> Result<bool, StoreError> {
+        let start = table::encode_prefix::<T, P>(prefix);
+        let generation = self.generation::<T>();
+        if let Some((asked_at, any)) = self.known.borrow_mut().get(&start)
+            && asked_at == generation
+        {
+            return Ok(any);
+        }
+        let scan = Scan { start: start.clone(), end: key::after_prefix(&start), reverse: false, limit: 1 };
+        let any = !self.store.scan(scan).await?.is_empty();
+        let bytes = start.len();
+        self.known.borrow_mut().put(start, (generation, any), bytes);
+        Ok(any)
     }
 
     /// Rows of the prefix that follow the key `after`, or its first ones, at most `limit`: for tables of any size.

@@ -8,7 +8,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 use ruma::api::{
     IncomingRequest, Metadata, OutgoingResponse, OutgoingResponseExt, auth_scheme::AuthScheme,
-    path_builder::PathBuilder,
+    error::DeserializationError, path_builder::PathBuilder,
 };
 
 use super::{ApiError, ClientAddress, Origin, Request, Response, standing::Access};
@@ -105,21 +105,8 @@ where
     let access = Access::of(&R::METHOD, handler_name);
     let boxed = move |homeserver: Rc<Homeserver>, incoming: Incoming| {
         async move {
-            let Incoming { request, origin, path_args, toll } = incoming;
-            let authenticated = R::Authentication::authenticate(&homeserver, &request, origin, access).await;
-            if origin == Origin::Client {
-                let session = authenticated.as_ref().ok().and_then(R::Authentication::session);
-                toll.charge(&homeserver, &request, session)?;
-            }
-            let principal = authenticated?;
-            check_body(&request)?;
-            let (parts, body) = request.into_parts();
-            let path_args: Vec<&str> = path_args.iter().map(String::as_str).collect();
-            // Widely used clients leave out a body in which there is nothing to say, to join a room for example.
-            let content = if body.is_empty() { b"{}" } else { &*body };
-            let parsed = R::try_from_http_request_inner(http::Request::from_parts(parts, content), &path_args)
-                .map_err(|error| ApiError::malformed(&error, content))?;
-            drop(body);
+            let principal = admit::<R::Authentication>(&homeserver, &incoming, access).await?;
+            let parsed = incoming.parse(R::try_from_http_request_inner)?;
             into_http(handler(&homeserver, principal, parsed).await?)
         }
         .boxed_local()
@@ -154,6 +141,39 @@ impl Route {
     /// Says that a request asks to be let in, which may be tried less often than others.
     pub fn entrance(self) -> Self {
         Self { toll: Toll { entrance: true, ..self.toll }, ..self }
+    }
+}
+
+/// Lets a request in: who asks, if the endpoint is open to them, they have not asked too often, and there may be something
+/// in the body. Compiled once for all endpoints with the same authentication.
+async fn admit<A: Authenticate>(
+    homeserver: &Rc<Homeserver>,
+    incoming: &Incoming,
+    access: Access,
+) -> Result<A::Principal, ApiError> {
+    let Incoming { request, origin, toll, .. } = incoming;
+    let authenticated = A::authenticate(homeserver, request, *origin, access).await;
+    if *origin == Origin::Client {
+        let session = authenticated.as_ref().ok().and_then(A::session);
+        toll.charge(homeserver, request, session)?;
+    }
+    let principal = authenticated?;
+    check_body(request)?;
+    Ok(principal)
+}
+
+impl Incoming {
+    /// What `parser` makes of the request.
+    fn parse<R>(
+        self,
+        parser: impl FnOnce(http::Request<&[u8]>, &[&str]) -> Result<R, DeserializationError>,
+    ) -> Result<R, ApiError> {
+        let (parts, body) = self.request.into_parts();
+        let path_args: Vec<&str> = self.path_args.iter().map(String::as_str).collect();
+        // Widely used clients leave out a body in which there is nothing to say, to join a room for example.
+        let content = if body.is_empty() { b"{}" } else { &*body };
+        parser(http::Request::from_parts(parts, content), &path_args)
+            .map_err(|error| ApiError::malformed(&error, content))
     }
 }
 

@@ -28,6 +28,9 @@ pub const PDU_MAX_BYTES: usize = 65_535;
 /// a transaction around it must be readable, or it would take the other events in there with it.
 pub const PDU_NESTING_MAX: usize = 100;
 
+/// What an allocation takes beside what is in it, in bytes.
+const ALLOCATION_BYTES: usize = 16;
+
 /// Why a JSON text is not an event of its room version.
 #[derive(Debug, Error)]
 pub enum PduError {
@@ -131,6 +134,18 @@ impl Pdu {
     /// Canonical JSON as it goes over federation: the redacted form if the content hash did not match.
     pub fn json(&self) -> &str {
         &self.json
+    }
+
+    /// About how many bytes of memory it takes.
+    pub fn bytes_in_memory(&self) -> usize {
+        let referenced = self.prev_events.iter().chain(&self.auth_events);
+        let named = [self.event_id.as_str(), self.room_id.as_str(), self.sender.as_str()];
+        let state_key = self.state_key.as_deref().unwrap_or_default();
+        size_of::<Self>()
+            + self.json.len()
+            + self.content.get().len()
+            + named.into_iter().chain([state_key]).map(|text| text.len() + ALLOCATION_BYTES).sum::<usize>()
+            + referenced.map(|id| size_of::<OwnedEventId>() + id.as_str().len() + ALLOCATION_BYTES).sum::<usize>()
     }
 
     pub fn raw(&self) -> Box<RawJsonValue> {

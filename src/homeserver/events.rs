@@ -1,11 +1,14 @@
 //! Stored events: parsed once, kept in a bounded cache, read in bulk.
-use std::{cell::RefCell, collections::BTreeMap, num::NonZeroUsize, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
-use lru::LruCache;
 use ruma::{EventId, OwnedEventId, room_version_rules::RoomVersionRules};
 
 use crate::{
-    domain::event::Pdu,
+    domain::{event::Pdu, sized_cache::SizedCache},
     ports::{Batch, StoreError},
     storage::{
         Database,
@@ -13,8 +16,11 @@ use crate::{
     },
 };
 
-/// Events kept parsed in memory.
-const EVENTS_CACHED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+/// What is kept of parsed events in memory, in bytes: about eight thousand messages.
+const EVENTS_CACHED_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Events remembered as not being there: those of a full transaction and what they cite.
+const ABSENT_REMEMBERED_MAX: usize = 512;
 
 /// A PDU and what we concluded about it.
 #[derive(Clone, Debug)]
@@ -32,6 +38,11 @@ impl StoredEvent {
     pub fn is_accepted(&self) -> bool {
         self.header.verdict == StoredVerdict::Accepted
     }
+
+    /// About how many bytes of memory it takes.
+    fn bytes_in_memory(&self) -> usize {
+        size_of::<Self>() + self.pdu.bytes_in_memory()
+    }
 }
 
 /// The rules of each room by its short number, shared with the room registry.
@@ -40,12 +51,36 @@ pub type RulesByRoom = Rc<RefCell<BTreeMap<u64, Rc<RoomVersionRules>>>>;
 pub struct Events {
     database: Database,
     rules: RulesByRoom,
-    cache: RefCell<LruCache<OwnedEventId, Rc<StoredEvent>>>,
+    cache: RefCell<SizedCache<OwnedEventId, Rc<StoredEvent>>>,
+    absent: RefCell<Absent>,
+}
+
+/// Events that the store was found not to have, while nothing is written to its table: whoever takes in an event looks for it
+/// more than once.
+#[derive(Default)]
+struct Absent {
+    /// That of the table when they were looked for.
+    generation: u64,
+    ids: BTreeSet<OwnedEventId>,
+}
+
+impl Absent {
+    fn has(&self, generation: u64, id: &EventId) -> bool {
+        self.generation == generation && self.ids.contains(id)
+    }
+
+    fn note(&mut self, generation: u64, id: &OwnedEventId) {
+        if self.generation != generation || self.ids.len() >= ABSENT_REMEMBERED_MAX {
+            *self = Self { generation, ids: BTreeSet::new() };
+        }
+        self.ids.insert(id.clone());
+    }
 }
 
 impl Events {
     pub fn new(database: Database, rules: RulesByRoom) -> Self {
-        Self { database, rules, cache: RefCell::new(LruCache::new(EVENTS_CACHED)) }
+        let cache = RefCell::new(SizedCache::new(EVENTS_CACHED_MAX_BYTES));
+        Self { database, rules, cache, absent: RefCell::default() }
     }
 
     pub async fn get(&self, event_id: &EventId) -> Result<Option<Rc<StoredEvent>>, StoreError> {
@@ -56,17 +91,26 @@ impl Events {
     pub async fn get_many(&self, event_ids: &[OwnedEventId]) -> Result<Vec<Option<Rc<StoredEvent>>>, StoreError> {
         let mut found: Vec<Option<Rc<StoredEvent>>> = {
             let mut cache = self.cache.borrow_mut();
-            event_ids.iter().map(|id| cache.get(id).cloned()).collect()
+            event_ids.iter().map(|id| cache.get(id)).collect()
         };
-        let absent: Vec<OwnedEventId> =
-            event_ids.iter().zip(&found).filter(|(_, hit)| hit.is_none()).map(|(id, _)| id.clone()).collect();
-        let rows = self.database.get_many::<EventsTable>(&absent).await?;
-        let mut read = absent.into_iter().zip(rows);
-        for hit in found.iter_mut().filter(|hit| hit.is_none()) {
-            let Some((event_id, Some(row))) = read.next() else { continue };
+        let generation = self.database.generation::<EventsTable>();
+        let (places, wanted): (Vec<usize>, Vec<OwnedEventId>) = {
+            let absent = self.absent.borrow();
+            let missed = event_ids.iter().zip(&found).enumerate().filter(|(_, (_, hit))| hit.is_none());
+            missed
+                .filter(|(_, (id, _))| !absent.has(generation, id))
+                .map(|(place, (id, _))| (place, id.clone()))
+                .unzip()
+        };
+        let rows = self.database.get_many::<EventsTable>(&wanted).await?;
+        for ((place, event_id), row) in places.into_iter().zip(wanted).zip(rows) {
+            let Some(row) = row else {
+                self.absent.borrow_mut().note(generation, &event_id);
+                continue;
+            };
             let event = Rc::new(self.parse(event_id, row)?);
             self.remember(event.clone());
-            *hit = Some(event);
+            found[place] = Some(event);
         }
         Ok(found)
     }
@@ -78,12 +122,13 @@ impl Events {
     }
 
     pub fn remember(&self, event: Rc<StoredEvent>) {
-        self.cache.borrow_mut().put(event.pdu.event_id.clone(), event);
+        let bytes = event.bytes_in_memory();
+        self.cache.borrow_mut().put(event.pdu.event_id.clone(), event, bytes);
     }
 
     /// Says that an event is being deleted.
     pub fn forget(&self, event_id: &EventId) {
-        self.cache.borrow_mut().pop(event_id);
+        self.cache.borrow_mut().forget(event_id);
     }
 
     fn parse(&self, event_id: OwnedEventId, row: EventRow) -> Result<StoredEvent, StoreError> {

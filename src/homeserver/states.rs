@@ -1,13 +1,12 @@
 //! Room states: persistent maps in memory, bounded chains of differences in the store.
-use std::{cell::RefCell, num::NonZeroUsize};
+use std::cell::RefCell;
 
-use lru::LruCache;
 use rpds::RedBlackTreeMap;
 use ruma::{OwnedEventId, events::StateEventType};
 
 use super::positions::Positions;
 use crate::{
-    domain::room::resolve::StateMap,
+    domain::{room::resolve::StateMap, sized_cache::SizedCache},
     ports::{Batch, StoreError},
     storage::{
         Database,
@@ -17,8 +16,13 @@ use crate::{
 
 /// How many rows at most are read to know a state.
 pub const STATE_CHAIN_HOPS_MAX: u32 = 32;
-/// States kept in memory. They share structure, so a further state costs what it changed.
-const STATES_CACHED: NonZeroUsize = NonZeroUsize::new(512).unwrap();
+/// What is kept of states in memory, in bytes.
+const STATES_CACHED_MAX_BYTES: usize = 8 * 1024 * 1024;
+/// What an entry of a state takes, in bytes: its key, an event id and the node of the map.
+const ENTRY_BYTES: usize = 320;
+/// What an entry takes that differs from the state it was derived from. The two share the rest: each level of the map above
+/// the entry is there twice.
+const CHANGE_BYTES: usize = 1_536;
 
 pub type StateKey = (StateEventType, String);
 
@@ -43,12 +47,12 @@ impl State {
 pub struct States {
     database: Database,
     positions: Positions,
-    cache: RefCell<LruCache<u64, (State, u32)>>,
+    cache: RefCell<SizedCache<u64, (State, u32)>>,
 }
 
 impl States {
     pub fn new(database: Database, positions: Positions) -> Self {
-        Self { database, positions, cache: RefCell::new(LruCache::new(STATES_CACHED)) }
+        Self { database, positions, cache: RefCell::new(SizedCache::new(STATES_CACHED_MAX_BYTES)) }
     }
 
     pub async fn load(&self, id: u64) -> Result<State, StoreError> {
@@ -122,6 +126,7 @@ impl States {
         let state = State { id, entries };
         let whole = || state.entries.iter().map(|(key, id)| (key.clone(), id.clone())).collect();
         let changes = if base.is_some() { changes } else { whole() };
+        let changed = base.map(|_| changes.len() + removals.len());
         let row = StateRow {
             base,
             hops,
@@ -130,7 +135,7 @@ impl States {
         };
         batch.put::<StatesTable>(&id, &row);
         // Should the batch fail, the id is never used again and the entry ages out unused.
-        self.cache.borrow_mut().put(id, (state.clone(), hops));
+        self.keep(&state, hops, changed);
         Ok(state)
     }
 
@@ -138,12 +143,14 @@ impl States {
         let mut chain: Vec<StateRow> = Vec::new();
         let mut next = Some(id);
         let mut entries = RedBlackTreeMap::new();
+        let mut changed = None;
         while let Some(current) = next {
-            let cached = self.cache.borrow_mut().get(&current).cloned();
+            let cached = self.cache.borrow_mut().get(&current);
             if let Some((state, hops)) = cached {
                 if current == id {
                     return Ok((state, hops));
                 }
+                changed = Some(chain.iter().map(|row| row.changes.len() + row.removals.len()).sum());
                 entries = state.entries;
                 break;
             }
@@ -165,8 +172,15 @@ impl States {
             }
         }
         let state = State { id, entries };
-        self.cache.borrow_mut().put(id, (state.clone(), hops));
+        self.keep(&state, hops, changed);
         Ok((state, hops))
+    }
+
+    /// Keeps a state in memory, of which all but `changed` entries are those of another there; `None` if it shares nothing.
+    fn keep(&self, state: &State, hops: u32, changed: Option<usize>) {
+        let whole = state.entries.size() * ENTRY_BYTES;
+        let bytes = changed.map_or(whole, |changed| whole.min(changed * CHANGE_BYTES));
+        self.cache.borrow_mut().put(state.id, (state.clone(), hops), bytes);
     }
 }
 
@@ -220,7 +234,7 @@ mod tests {
                 for (state, map) in written.into_iter().rev() {
                     prop_assert_eq!(state.to_map(), map.clone());
                     prop_assert_eq!(fresh.load(state.id).await.unwrap().to_map(), map);
-                    fresh.cache.borrow_mut().clear();
+                    fresh.cache.borrow_mut().forget(&state.id);
                 }
                 Ok(())
             })?;

@@ -156,7 +156,7 @@ pub async fn events(
 
 /// Whether there is history before the oldest event that we lack.
 pub async fn has_gaps(server: &Homeserver, room: &Room) -> Result<bool, StoreError> {
-    Ok(!server.database.scan_prefix::<Gaps, _>(&room.num, Direction::Ascending, 1).await?.is_empty())
+    server.database.has_any::<Gaps, _>(&room.num).await
 }
 
 async fn scan(

@@ -1,5 +1,5 @@
 //! Transactions from other servers: each PDU and EDU is its own problem, and a repeat gets the same answer.
-use std::{collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId, events::room::member::MembershipState,
@@ -21,10 +21,36 @@ use crate::{
         event::check::{event_id_of, parse_object},
         outbox::{TRANSACTION_EDUS_MAX, TRANSACTION_PDUS_MAX},
         room_version,
+        sized_cache::SizedCache,
     },
     ports::{Batch, StoreError},
     storage::tables::{MembershipRow, Memberships, ReceivedTxnRow, ReceivedTxns},
 };
+
+/// What is kept in memory of each server's last transaction, in bytes: about a thousand servers.
+const LAST_TXNS_KNOWN_MAX_BYTES: usize = 256 * 1024;
+
+/// The id of the last transaction taken in of each server, as the store has it: most are no repetition, and that is known
+/// without asking.
+pub struct LastTxns(RefCell<SizedCache<OwnedServerName, String>>);
+
+impl Default for LastTxns {
+    fn default() -> Self {
+        Self(RefCell::new(SizedCache::new(LAST_TXNS_KNOWN_MAX_BYTES)))
+    }
+}
+
+impl LastTxns {
+    /// Whether a transaction cannot be the one that the store has of `origin`.
+    fn rules_out(&self, origin: &OwnedServerName, txn_id: &str) -> bool {
+        self.0.borrow_mut().get(origin).is_some_and(|last| last != txn_id)
+    }
+
+    fn note(&self, origin: &OwnedServerName, txn_id: &str) {
+        let bytes = origin.as_str().len() + txn_id.len();
+        self.0.borrow_mut().put(origin.clone(), txn_id.to_owned(), bytes);
+    }
+}
 
 #[derive(Debug, Error)]
 pub enum TransactionError {
@@ -47,7 +73,8 @@ pub async fn receive(
     if pdus.len() > TRANSACTION_PDUS_MAX || edus.len() > TRANSACTION_EDUS_MAX {
         return Err(TransactionError::TooLarge);
     }
-    if let Some(row) = server.database.get::<ReceivedTxns>(origin).await?
+    if !server.last_txns.rules_out(origin, txn_id)
+        && let Some(row) = server.database.get::<ReceivedTxns>(origin).await?
         && row.txn_id == txn_id
         && let Ok(answer) = serde_json::from_value(row.answer)
     {
@@ -70,6 +97,7 @@ pub async fn receive(
         };
         batch.put::<ReceivedTxns>(origin, &row);
         server.database.commit(batch).await?;
+        server.last_txns.note(origin, txn_id);
     }
     Ok(answer)
 }

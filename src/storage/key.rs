@@ -4,6 +4,10 @@
 //! `00 FF`) and end in `00 01`, so that a string sorts before its extensions and after its prefixes.
 use ruma::{OwnedDeviceId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId};
 
+/// What ends a string, and what a zero in it becomes.
+const END: [u8; 2] = [0, 1];
+const ESCAPED_ZERO: [u8; 2] = [0, 0xFF];
+
 /// A key, or a leading part of one.
 pub trait Key: Sized {
     fn encode(&self, out: &mut Vec<u8>);
@@ -97,13 +101,14 @@ impl Key for String {
 }
 
 fn encode_str(text: &str, out: &mut Vec<u8>) {
-    for &byte in text.as_bytes() {
-        out.push(byte);
-        if byte == 0 {
-            out.push(0xFF);
+    out.reserve(text.len() + END.len());
+    for (index, part) in text.as_bytes().split(|byte| *byte == 0).enumerate() {
+        if index > 0 {
+            out.extend_from_slice(&ESCAPED_ZERO);
         }
+        out.extend_from_slice(part);
     }
-    out.extend_from_slice(&[0, 1]);
+    out.extend_from_slice(&END);
 }
 
 macro_rules! identifier_keys {

@@ -711,3 +711,41 @@ fn everything_is_there_after_a_restart() {
     assert_eq!(texts(&joined(&answer, &room)["timeline"]["events"]), ["before", "after"]);
     assert_eq!(joined(&answer, &room)["unread_notifications"]["notification_count"], 2);
 }
+
+/// Without how old events are, which depends on when it is asked.
+fn ageless(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(name, _)| *name != "age")
+            .map(|(name, value)| (name.clone(), ageless(value)))
+            .collect(),
+        Value::Array(values) => values.iter().map(ageless).collect(),
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn an_initial_sync_tells_the_same_from_memory_and_from_storage() {
+    let (server, alice, bob, room) = alice_and_bob();
+    let edited = server.say(&alice, &room, "first");
+    server.edit(&alice, &room, &edited, "second");
+    let redacted = server.say(&bob, &room, "regretted");
+    server.redact(&bob, &room, &redacted);
+    server.set_state(&alice, &room, "m.room.topic", "", json!({ "topic": "one" }));
+    server.set_state(&alice, &room, "m.room.topic", "", json!({ "topic": "two" }));
+    let other = server.public_room(&bob);
+    for n in 0..40 {
+        server.say(if n % 2 == 0 { &alice } else { &bob }, &room, &format!("message {n}"));
+    }
+    server.join(&alice, &other);
+    server.say(&bob, &other, "unread");
+    let queries = [String::new(), filter(json!({ "room": { "timeline": { "limit": 100 } } }))];
+    let told = |server: &TestServer| queries.clone().map(|query| server.sync(&alice, None, &query));
+    let [from_memory, from_storage] = [told(&server), told(&TestServer::on(server.disk.clone()))];
+    for (warm, cold) in from_memory.iter().zip(&from_storage) {
+        assert_eq!(warm["rooms"]["join"].as_object().unwrap().len(), 2);
+        assert_eq!(ageless(&warm["rooms"]), ageless(&cold["rooms"]));
+        assert_eq!(warm["account_data"], cold["account_data"]);
+    }
+}

@@ -1,8 +1,20 @@
 //! How often the store is asked: in a browser every read is a round trip, so bulk work asks in bulk.
+use std::rc::Rc;
+
+use futures::executor::block_on;
 use serde_json::json;
-use warren::domain::outbox::TRANSACTION_PDUS_MAX;
+use warren::{
+    domain::outbox::TRANSACTION_PDUS_MAX,
+    ports::Batch,
+    storage::{
+        Database,
+        memory::MemoryDisk,
+        tables::{GapRow, Gaps},
+    },
+};
 
 use crate::{
+    fakes::FaultyStore,
     federation_network::Network,
     federation_peer::{PeerRoom, value},
     harness::TestServer,
@@ -44,6 +56,39 @@ fn a_transaction_of_before_the_start_is_known_again() {
 }
 
 #[test]
+fn a_transaction_of_one_event_is_taken_in_with_one_read() {
+    let network = Network::new();
+    let (server, peer) = (network.server(), network.peer());
+    let room = server.public_room(&server.register("alice"));
+    let carol = peer.user("carol");
+    let mut at_peer = PeerRoom::join(&peer, &server, &room, &carol);
+    let mut say = |text: &str| value(&at_peer.say(&peer, &carol, text));
+    peer.send(&server, "warm-up", &[say("the first loads what stays loaded")], &[]).ok();
+    for txn in ["second", "third"] {
+        let pdu = say(txn);
+        let before = server.reads();
+        let answer = peer.send(&server, txn, &[pdu], &[]).ok();
+        assert_eq!(answer["pdus"].as_object().unwrap().len(), 1);
+        assert_eq!(server.reads() - before, 1, "whether the event is there already");
+    }
+}
+
+#[test]
+fn a_transaction_that_comes_again_is_answered_as_before() {
+    let network = Network::new();
+    let (server, peer) = (network.server(), network.peer());
+    let room = server.public_room(&server.register("alice"));
+    let carol = peer.user("carol");
+    let mut at_peer = PeerRoom::join(&peer, &server, &room, &carol);
+    let (first, second) = (value(&at_peer.say(&peer, &carol, "one")), value(&at_peer.say(&peer, &carol, "two")));
+    let answer = peer.send(&server, "first", std::slice::from_ref(&first), &[]).ok();
+    // What comes under the id of the last one is not looked at.
+    assert_eq!(peer.send(&server, "first", std::slice::from_ref(&second), &[]).ok(), answer);
+    assert_ne!(peer.send(&server, "second", &[second], &[]).ok(), answer);
+    assert_eq!(peer.send(&server, "first", &[first], &[]).ok(), answer);
+}
+
+#[test]
 fn a_full_transaction_is_taken_in_with_few_reads() {
     let network = Network::new();
     let (server, peer) = (network.server(), network.peer());
@@ -58,4 +103,25 @@ fn a_full_transaction_is_taken_in_with_few_reads() {
     assert_eq!(answer["pdus"].as_object().unwrap().len(), TRANSACTION_PDUS_MAX);
     let reads = server.reads() - before;
     assert!(reads <= TRANSACTION_READS_MAX, "{reads} reads");
+}
+
+#[test]
+fn whether_there_is_anything_is_asked_again_only_after_a_commit_touched_the_table() {
+    let store = Rc::new(FaultyStore::new(MemoryDisk::default().open()));
+    let database = Database::new(store.clone());
+    let key = (7, "$event".try_into().unwrap());
+    let has_any = |room: u64| {
+        let before = store.reads.get();
+        (block_on(database.has_any::<Gaps, _>(&room)).unwrap(), store.reads.get() - before)
+    };
+    let commit = |change: &dyn Fn(&mut Batch)| {
+        let mut batch = Batch::default();
+        change(&mut batch);
+        block_on(database.commit(batch)).unwrap();
+    };
+    assert_eq!([has_any(7), has_any(7), has_any(8)], [(false, 1), (false, 0), (false, 1)]);
+    commit(&|batch| batch.put::<Gaps>(&key, &GapRow { order: 1 }));
+    assert_eq!([has_any(7), has_any(7), has_any(8)], [(true, 1), (true, 0), (false, 1)]);
+    commit(&|batch| batch.delete::<Gaps>(&key));
+    assert_eq!([has_any(7), has_any(7)], [(false, 1), (false, 0)]);
 }

@@ -125,6 +125,9 @@ pub async fn append_ready(server: &Rc<Homeserver>, room: &Rc<Room>) -> Result<()
 async fn staged(server: &Rc<Homeserver>, room: &Rc<Room>) -> Result<BTreeMap<OwnedEventId, Pdu>, StoreError> {
     let oldest_ms = server.environment.clock.now_ms().saturating_sub(STAGED_PDU_KEPT_MS);
     let mut checked = BTreeMap::new();
+    if !server.database.has_any::<StagedPdus, _>(&room.id).await? {
+        return Ok(checked);
+    }
     let mut dropped = Batch::default();
     for (index, (key, row)) in server.database.scan_all::<StagedPdus, _>(&room.id).await?.into_iter().enumerate() {
         if index % CHECKS_PER_SLICE == CHECKS_PER_SLICE - 1 {
@@ -187,7 +190,6 @@ async fn append_all(
 ) -> Result<Outcomes, StoreError> {
     let mut outcomes = Outcomes::new();
     let mut queue = ancestors_first(events).into_iter().peekable();
-    let mut staged = server.database.scan_all::<StagedPdus, _>(&room.id).await?.len();
     while queue.peek().is_some() {
         let slice: Vec<Pdu> = queue.by_ref().take(APPENDS_PER_COMMIT).collect();
         let mut append = Append::begin(server, room).await;
@@ -196,7 +198,7 @@ async fn append_all(
         let ids: Vec<_> = slice.iter().map(|pdu| pdu.event_id.clone()).collect();
         append.foresee(&ids).await?;
         let mut slice_outcomes = Outcomes::new();
-        let mut staging = Staging { batch: Batch::default(), count: &mut staged, is_stranger };
+        let mut staging = Staging::begin(server, room, is_stranger).await?;
         let mut accepted = false;
         for pdu in slice {
             let id = pdu.event_id.clone();
@@ -231,16 +233,26 @@ async fn append_all(
 }
 
 /// What is to be kept until its ancestry is known.
-struct Staging<'a> {
+struct Staging {
     batch: Batch,
-    /// How many events of the room are kept.
-    count: &'a mut usize,
+    /// The events of the room that are kept.
+    kept: BTreeSet<OwnedEventId>,
     is_stranger: bool,
 }
 
-impl Staging<'_> {
+impl Staging {
+    /// To be called under the room's lock.
+    async fn begin(server: &Homeserver, room: &Room, is_stranger: bool) -> Result<Self, StoreError> {
+        let mut kept = BTreeSet::new();
+        if server.database.has_any::<StagedPdus, _>(&room.id).await? {
+            let rows = server.database.scan_all::<StagedPdus, _>(&room.id).await?;
+            kept.extend(rows.into_iter().map(|((_, id), _)| id));
+        }
+        Ok(Self { batch: Batch::default(), kept, is_stranger })
+    }
+
     fn is_full(&self) -> bool {
-        *self.count >= if self.is_stranger { STAGED_PDUS_OF_STRANGERS_MAX } else { STAGED_PDUS_PER_ROOM_MAX }
+        self.kept.len() >= if self.is_stranger { STAGED_PDUS_OF_STRANGERS_MAX } else { STAGED_PDUS_PER_ROOM_MAX }
     }
 }
 
@@ -250,7 +262,7 @@ async fn append_one(
     ancestry: &mut Ancestry,
     pdu: Pdu,
     via: &OwnedServerName,
-    staging: &mut Staging<'_>,
+    staging: &mut Staging,
 ) -> Result<Result<(), Refusal>, StoreError> {
     let key = (append.room.id.clone(), pdu.event_id.clone());
     let json = pdu.json().to_owned();
@@ -260,7 +272,9 @@ async fn append_one(
     };
     match result {
         Ok(verdict) => {
-            staging.batch.delete::<StagedPdus>(&key);
+            if staging.kept.remove(&key.1) {
+                staging.batch.delete::<StagedPdus>(&key);
+            }
             Ok(match verdict {
                 // A soft failure is between us and the event: its origin did nothing wrong.
                 Verdict::Accepted | Verdict::SoftFailed { .. } => Ok(()),
@@ -268,14 +282,14 @@ async fn append_one(
             })
         }
         Err(AppendError::Missing(missing)) => {
-            if server.database.get::<StagedPdus>(&key).await?.is_some() {
+            if staging.kept.contains(&key.1) {
                 return Ok(Ok(()));
             }
             if staging.is_full() {
                 return Ok(Err(Refusal::StagingFull));
             }
             tracing::info!(event = %key.1, room = %key.0, missing = missing.len(), "event kept until its ancestry is known");
-            *staging.count += 1;
+            staging.kept.insert(key.1.clone());
             quiet::changed(server, &append.room);
             let received_ms = server.environment.clock.now_ms();
             staging.batch.put::<StagedPdus>(&key, &StagedPduRow { json, origin: via.clone(), received_ms });

@@ -34,8 +34,8 @@ use crate::{
     storage::tables::MembershipRow,
 };
 
-/// Rooms read at the same time, so that the store always has something to do.
-const ROOMS_AT_ONCE: usize = 8;
+/// Rooms read at the same time: what they ask of the store in one turn of the event loop goes to a browser's together.
+const ROOMS_AT_ONCE: usize = 32;
 /// Rooms told before other work gets a turn.
 const ROOMS_PER_SLICE: usize = 20;
 /// Membership changes of the user walked back through to find out whether the user was away.

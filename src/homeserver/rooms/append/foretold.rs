@@ -12,10 +12,7 @@ use super::Append;
 use crate::{
     domain::event::Pdu,
     ports::StoreError,
-    storage::{
-        Direction,
-        tables::{GapRow, Gaps, PendingRedactions},
-    },
+    storage::tables::{GapRow, Gaps, PendingRedactions},
 };
 
 /// What the store and this append know of events to come.
@@ -36,14 +33,13 @@ impl Append<'_> {
         if ids.is_empty() {
             return Ok(());
         }
-        let keys: Vec<_> = ids.iter().map(|id| (self.room.num, id.clone())).collect();
-        let gaps = self.server.database.get_many::<Gaps>(&keys);
-        let (_, gaps, redactions) = futures::try_join!(self.events(&ids), gaps, self.stored_redactions_of(&ids))?;
+        let (_, gaps, redactions) =
+            futures::try_join!(self.events(&ids), self.stored_gaps_of(&ids), self.stored_redactions_of(&ids))?;
         for ((_, target, user), redaction) in redactions {
             // One of this append is newer.
             self.foretold.redactions.entry((target, user)).or_insert(redaction);
         }
-        self.foretold.gaps.extend(ids.into_iter().zip(gaps).filter(|(_, gap)| gap.is_some()).map(|(id, _)| id));
+        self.foretold.gaps.extend(gaps);
         Ok(())
     }
 
@@ -52,14 +48,24 @@ impl Append<'_> {
         self.foretold.asked.insert(event_id);
     }
 
+    /// Those of `ids` that something follows in the timeline.
+    async fn stored_gaps_of(&self, ids: &[OwnedEventId]) -> Result<Vec<OwnedEventId>, StoreError> {
+        let (database, room) = (&self.server.database, self.room.num);
+        if !database.has_any::<Gaps, _>(&room).await? {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<_> = ids.iter().map(|id| (room, id.clone())).collect();
+        let gaps = database.get_many::<Gaps>(&keys).await?;
+        Ok(keys.into_iter().zip(gaps).filter(|(_, gap)| gap.is_some()).map(|((_, id), _)| id).collect())
+    }
+
     async fn stored_redactions_of(
         &self,
         ids: &[OwnedEventId],
     ) -> Result<Vec<((OwnedRoomId, OwnedEventId, OwnedUserId), OwnedEventId)>, StoreError> {
         let (database, room) = (&self.server.database, &self.room.id);
         // Most rooms have none waiting.
-        let any = database.scan_prefix::<PendingRedactions, _>(&(room.clone(),), Direction::Ascending, 1).await?;
-        if any.is_empty() {
+        if !database.has_any::<PendingRedactions, _>(&(room.clone(),)).await? {
             return Ok(Vec::new());
         }
         let prefixes: Vec<_> = ids.iter().map(|id| (room.clone(), id.clone())).collect();
