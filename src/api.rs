@@ -26,7 +26,10 @@ pub use self::{
     limits::{CLIENT_BODY_MAX_BYTES, ClientAddress, FEDERATION_BODY_MAX_BYTES},
     router::Operation,
 };
-use crate::{domain::identity::PublicKey, homeserver::Homeserver};
+use crate::{
+    domain::identity::PublicKey,
+    homeserver::{Homeserver, refusals},
+};
 
 pub type Request = http::Request<Bytes>;
 pub type Response = http::Response<Bytes>;
@@ -109,10 +112,25 @@ async fn answer(
     origin: Origin,
     body_max_bytes: usize,
 ) -> Response {
-    if request.body().len() > body_max_bytes {
-        return ApiError::body_too_large(body_max_bytes).into_response();
-    }
-    router.dispatch(homeserver, request, origin).await.unwrap_or_else(ApiError::into_response)
+    let asked = format!("{} {}", request.method(), request.uri().path());
+    let address = request.extensions().get::<ClientAddress>().map(|address| address.0);
+    let answered = if request.body().len() > body_max_bytes {
+        Err(ApiError::body_too_large(body_max_bytes))
+    } else {
+        router.dispatch(homeserver, request, origin).await
+    };
+    answered.unwrap_or_else(|error| {
+        match origin {
+            Origin::Client => {}
+            Origin::Peer(peer) => refusals::note(homeserver, &peer.label(), &asked, &error),
+            // Whose name is in the request is not known to be true.
+            Origin::Https => {
+                let from = address.map_or_else(|| "HTTPS".to_owned(), |address| address.to_string());
+                refusals::note(homeserver, &from, &asked, &error);
+            }
+        }
+        error.into_response()
+    })
 }
 
 fn empty(status: StatusCode) -> Response {

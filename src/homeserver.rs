@@ -35,6 +35,7 @@ pub mod push_rules;
 pub mod pushers;
 pub mod pushes;
 pub mod rate_limits;
+pub mod refusals;
 pub mod registration_tokens;
 pub mod relations;
 pub mod reports;
@@ -82,6 +83,7 @@ use self::{
     positions::Positions,
     pushes::Pushes,
     rate_limits::RateLimits,
+    refusals::Refusals,
     registration_tokens::Guesses,
     room_facts::RoomFacts,
     rooms::{Rooms, join::Joins},
@@ -245,6 +247,7 @@ pub struct Homeserver {
     pub(crate) purging: Mutex<()>,
     pub(crate) room_facts: RoomFacts,
     pub(crate) rate_limits: RateLimits,
+    pub(crate) refusals: Refusals,
     pub(crate) user_directory: UserDirectory,
     pub(crate) walks: Walks,
     pub(crate) foreign_spaces: spaces::foreign::Answers,
@@ -306,6 +309,7 @@ impl Homeserver {
             purging: Mutex::default(),
             room_facts: RoomFacts::default(),
             rate_limits,
+            refusals: Refusals::default(),
             user_directory: UserDirectory::default(),
             walks: Walks::default(),
             foreign_spaces: spaces::foreign::Answers::default(),

@@ -12,6 +12,8 @@ mod reading;
 mod rooms;
 mod to_device;
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
 use ruma::api::{
@@ -179,6 +181,12 @@ impl ApiError {
             response.headers_mut().insert(header::ALLOW, allow);
         }
         response
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.response.fmt(f)
     }
 }
 

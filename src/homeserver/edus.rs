@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue as RawJsonValue;
 
 use super::{
-    Homeserver, heads,
+    Homeserver, heads, refusals,
     rooms::{Room, acl},
     to_device,
 };
@@ -27,22 +27,31 @@ struct Edu<'a> {
 /// Applies one EDU that `origin` sent. One that cannot be read or is of an unknown type is ignored, as the
 /// specification asks.
 pub async fn apply(server: &Rc<Homeserver>, origin: &OwnedServerName, edu: &RawJsonValue) -> Result<(), StoreError> {
-    let Ok(Edu { edu_type, content }) = serde_json::from_str(edu.get()) else { return Ok(()) };
+    let unreadable = |kind: &str, error: serde_json::Error| {
+        refusals::note(server, origin, &format!("an EDU {kind}"), &error);
+        Ok(())
+    };
+    let Edu { edu_type, content } = match serde_json::from_str(edu.get()) {
+        Ok(edu) => edu,
+        Err(error) => return unreadable("of no type", error),
+    };
     match edu_type.as_str() {
-        heads::HEADS_EDU_TYPE => {
-            let Ok(content) = serde_json::from_str(content.get()) else { return Ok(()) };
-            heads::compare_in_background(server, origin, content);
-            Ok(())
-        }
+        heads::HEADS_EDU_TYPE => match serde_json::from_str(content.get()) {
+            Ok(content) => {
+                heads::compare_in_background(server, origin, content);
+                Ok(())
+            }
+            Err(error) => unreadable(&edu_type, error),
+        },
         "m.direct_to_device" => to_device::apply_incoming(server, origin, content).await,
         "m.presence" => presence::apply_incoming(server, origin, content).await,
         "m.receipt" => match serde_json::from_str(content.get()) {
             Ok(content) => receipt::apply_incoming(server, origin, content).await,
-            Err(_) => Ok(()),
+            Err(error) => unreadable(&edu_type, error),
         },
         "m.typing" => match serde_json::from_str(content.get()) {
             Ok(content) => typing::apply_incoming(server, origin, content).await,
-            Err(_) => Ok(()),
+            Err(error) => unreadable(&edu_type, error),
         },
         _ => Ok(()),
     }
@@ -57,12 +66,13 @@ async fn room_for(
     user: &UserId,
 ) -> Result<Option<Rc<Room>>, StoreError> {
     if user.server_name() != origin {
-        tracing::debug!(%origin, %user, "EDU about a user of another server");
+        refusals::note(server, origin, &format!("an EDU about {user}"), &"the user is another server's");
         return Ok(None);
     }
     let Some(room) = server.rooms.get(room_id).await? else { return Ok(None) };
     if !room.is_joined(user) || acl::denies_origin(server, &room, origin).await? {
-        tracing::debug!(%origin, %user, room = %room_id, "EDU about a user who is not in the room");
+        let rule = "the user is not in the room, or its ACL denies the server";
+        refusals::note(server, origin, &format!("an EDU about {user} in {room_id}"), &rule);
         return Ok(None);
     }
     Ok(Some(room))

@@ -12,7 +12,7 @@ use ruma::{
 };
 use thiserror::Error;
 
-use super::Homeserver;
+use super::{Homeserver, refusals};
 use crate::{
     domain::signed_request,
     ports::{Lane, TransportError},
@@ -81,12 +81,12 @@ impl Homeserver {
         let status = parts.status.as_u16();
         if body.len() > max_bytes {
             let reason = format!("it has {} bytes, and {max_bytes} are the most it may have", body.len());
-            return Err(PeerError::Malformed { server: server.clone(), reason });
+            return Err(self.malformed(server, reason));
         }
         let parsed = R::IncomingResponse::try_from_http_response(http::Response::from_parts(parts, &body[..]));
         parsed.map_err(|error| match error {
             FromHttpResponseError::Server(_) => refusal(server, status, &body),
-            other => PeerError::Malformed { server: server.clone(), reason: other.to_string() },
+            other => self.malformed(server, other.to_string()),
         })
     }
 
@@ -105,6 +105,12 @@ impl Homeserver {
         let signature = signed_request::sign(&request, &self.identity, server)?;
         request.headers_mut().insert(http::header::AUTHORIZATION, http::HeaderValue::from(&signature));
         Ok(request)
+    }
+
+    /// An answer of `server` that is refused for what it holds.
+    pub(super) fn malformed(&self, server: &OwnedServerName, reason: String) -> PeerError {
+        refusals::note(self, server, &"an answer", &reason);
+        PeerError::Malformed { server: server.clone(), reason: refusals::told(&reason) }
     }
 }
 

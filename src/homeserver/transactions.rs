@@ -2,7 +2,8 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId, events::room::member::MembershipState,
+    OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
+    events::room::member::MembershipState,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue as RawJsonValue;
@@ -11,6 +12,7 @@ use thiserror::Error;
 use super::{
     Homeserver, edus,
     key_ring::verify,
+    refusals,
     rooms::{
         Room,
         ingest::{self, Outcomes, Refusal},
@@ -81,15 +83,19 @@ pub async fn receive(
         return Ok(answer);
     }
     let mut answer = Answer::new();
-    for (room_id, raws) in by_room(pdus) {
+    let mut is_member = false;
+    for (room_id, raws) in by_room(server, origin, pdus) {
         let outcomes = receive_room(server, origin, &room_id, raws).await?;
-        answer.extend(outcomes.into_iter().map(|(id, outcome)| (id, outcome.map_err(|refusal| refusal.to_string()))));
+        let told = |refusal: Refusal| refusals::told(&refusal);
+        answer.extend(outcomes.into_iter().map(|(id, outcome)| (id, outcome.map_err(told))));
+        is_member |= server.rooms.get(&room_id).await?.is_some_and(|room| room.has_joined_server(origin));
     }
     for edu in edus {
         edus::apply(server, origin, edu).await?;
     }
-    // Names are free: a server of whom nothing was taken in leaves no row behind. Its repeat comes to the same.
-    if answer.values().any(Result::is_ok) {
+    // Names are free, one key has as many as it likes: who is in no room of ours, or of whom nothing was taken in, leaves
+    // no row behind. Its repeat comes to the same.
+    if is_member && answer.values().any(Result::is_ok) {
         let mut batch = Batch::default();
         let row = ReceivedTxnRow {
             txn_id: txn_id.to_owned(),
@@ -103,15 +109,20 @@ pub async fn receive(
 }
 
 /// The events by the room they say they belong to; those that say nothing readable are no events.
-fn by_room(pdus: Vec<Box<RawJsonValue>>) -> BTreeMap<OwnedRoomId, Vec<Box<RawJsonValue>>> {
+fn by_room(
+    server: &Homeserver,
+    origin: &ServerName,
+    pdus: Vec<Box<RawJsonValue>>,
+) -> BTreeMap<OwnedRoomId, Vec<Box<RawJsonValue>>> {
     #[derive(Deserialize)]
     struct OfRoom {
         room_id: OwnedRoomId,
     }
     let mut rooms: BTreeMap<OwnedRoomId, Vec<Box<RawJsonValue>>> = BTreeMap::new();
     for pdu in pdus {
-        if let Ok(OfRoom { room_id }) = serde_json::from_str(pdu.get()) {
-            rooms.entry(room_id).or_default().push(pdu);
+        match serde_json::from_str(pdu.get()) {
+            Ok(OfRoom { room_id }) => rooms.entry(room_id).or_default().push(pdu),
+            Err(error) => refusals::note(server, origin, &"a PDU", &error),
         }
     }
     rooms
@@ -159,7 +170,13 @@ async fn withdrawn_invites(
 ) -> Result<Outcomes, StoreError> {
     let mut outcomes = Outcomes::new();
     for raw in raws {
-        let Some((event_id, outcome)) = withdrawn_invite(server, origin, room_id, &raw).await? else { continue };
+        let Some((event_id, outcome)) = withdrawn_invite(server, origin, room_id, &raw).await? else {
+            refusals::note(server, origin, &format!("an event of {room_id}"), &"this server is not in that room");
+            continue;
+        };
+        if let Err(refusal) = &outcome {
+            refusals::note(server, origin, &event_id, refusal);
+        }
         outcomes.insert(event_id, outcome);
     }
     Ok(outcomes)

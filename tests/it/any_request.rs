@@ -2,185 +2,19 @@
 //!
 //! `PROPTEST_CASES=100000 cargo test --test it any_request` goes on for longer; `docs/security.md` says how long it has been
 //! run. A failure prints the shortest conversation that it found.
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::{collection::vec, prelude::*, sample::select};
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
 use warren::api::{self, Origin};
 
-use crate::harness::{TestServer, request};
+use crate::{
+    harness::{TestServer, request},
+    made_up::{Names, cases, escaped, object_of, text, value},
+};
 
 /// Longer than anything here waits: a sync, typing, a delayed event.
 const LONG_MS: u64 = 200_000;
 /// A request may wait so often, for one server after another.
 const TRIES_MAX: usize = 10;
-
-/// Names in braces stand for what is there once the server runs.
-const STRINGS: &[&str] = &[
-    "{alice}",
-    "{bob}",
-    "{room}",
-    "{private}",
-    "{event}",
-    "{alias}",
-    "{since}",
-    "{server}",
-    "",
-    "m.room.message",
-    "m.room.member",
-    "m.room.power_levels",
-    "m.room.redaction",
-    "m.room.create",
-    "m.reaction",
-    "m.thread",
-    "m.replace",
-    "m.annotation",
-    "m.reference",
-    "m.read",
-    "m.read.private",
-    "m.fully_read",
-    "m.push_rules",
-    "m.ignored_user_list",
-    "m.login.password",
-    "m.login.dummy",
-    "m.id.user",
-    "join",
-    "leave",
-    "invite",
-    "ban",
-    "knock",
-    "public",
-    "private",
-    "b",
-    "f",
-    "0",
-    "1",
-    "12",
-    "999999999999999999999",
-    "-1",
-    "1.5",
-    "true",
-    "null",
-    "@",
-    "@x:y",
-    "!x:y",
-    "!x",
-    "#x:y",
-    "$x",
-    "*",
-    "%",
-    "\u{0}",
-    "\u{202e}é😀",
-    "a b",
-    "../..",
-    "http://127.0.0.1:1/_matrix/push/v1/notify",
-    "displayname",
-    "content",
-    "override",
-    "sender",
-    "room",
-    "global",
-    "http",
-    "mxc://x/y",
-    "[\"a\"]",
-    "{\"room\":{}}",
-    "org.example.x",
-];
-
-const FIELDS: &[&str] = &[
-    "type",
-    "content",
-    "state_key",
-    "user_id",
-    "room_id",
-    "event_id",
-    "reason",
-    "membership",
-    "body",
-    "msgtype",
-    "m.relates_to",
-    "rel_type",
-    "key",
-    "m.in_reply_to",
-    "redacts",
-    "users",
-    "users_default",
-    "events",
-    "ban",
-    "name",
-    "topic",
-    "preset",
-    "visibility",
-    "room_alias_name",
-    "invite",
-    "initial_state",
-    "creation_content",
-    "room_version",
-    "power_level_content_override",
-    "is_direct",
-    "auth",
-    "session",
-    "identifier",
-    "user",
-    "username",
-    "password",
-    "device_id",
-    "token",
-    "refresh_token",
-    "display_name",
-    "displayname",
-    "avatar_url",
-    "typing",
-    "timeout",
-    "order",
-    "thread_id",
-    "m.fully_read",
-    "m.read",
-    "filter",
-    "room",
-    "timeline",
-    "limit",
-    "types",
-    "not_types",
-    "rooms",
-    "lazy_load_members",
-    "event_fields",
-    "presence",
-    "status_msg",
-    "actions",
-    "pattern",
-    "conditions",
-    "kind",
-    "enabled",
-    "set_tweak",
-    "value",
-    "is",
-    "search_term",
-    "generic_search_term",
-    "since",
-    "servers",
-    "devices",
-    "new_password",
-    "new_version",
-    "via",
-    "alias",
-    "alt_aliases",
-    "join_rule",
-    "allow",
-    "score",
-    "suspended",
-    "locked",
-    "app_id",
-    "pushkey",
-    "data",
-    "url",
-    "lang",
-    "append",
-    "delay",
-    "action",
-    "m.mentions",
-    "user_ids",
-    "m.new_content",
-];
 
 const QUERY: &[&str] = &[
     "dir",
@@ -229,32 +63,6 @@ struct Asked {
     body: Value,
 }
 
-fn text() -> impl Strategy<Value = String> {
-    prop_oneof![9 => select(STRINGS).prop_map(str::to_owned), 1 => any::<String>()]
-}
-
-fn number() -> impl Strategy<Value = Number> {
-    let whole = select(vec![0, 1, -1, 50, 100, 1 << 53, i64::MAX, i64::MIN]).prop_map(Number::from);
-    prop_oneof![4 => whole, 1 => any::<f64>().prop_map(|float| Number::from_f64(float).unwrap_or_else(|| 0.into()))]
-}
-
-fn value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        1 => Just(Value::Null),
-        2 => any::<bool>().prop_map(Value::from),
-        3 => number().prop_map(Value::Number),
-        6 => text().prop_map(Value::from),
-    ];
-    leaf.prop_recursive(3, 24, 5, |inner| {
-        prop_oneof![1 => vec(inner.clone(), 0..4).prop_map(Value::from), 3 => object_of(inner).prop_map(Value::from)]
-    })
-}
-
-fn object_of(inner: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<String, Value>> {
-    let name = prop_oneof![9 => select(FIELDS).prop_map(str::to_owned), 1 => text()];
-    vec((name, inner), 0..6).prop_map(Map::from_iter)
-}
-
 fn asked() -> impl Strategy<Value = Asked> {
     let query = vec((select(QUERY), text()), 0..3);
     let body = prop_oneof![12 => object_of(value()).prop_map(Value::from), 1 => value()];
@@ -271,7 +79,7 @@ fn asked() -> impl Strategy<Value = Asked> {
 /// A server with something to ask about.
 struct Scene {
     server: TestServer,
-    names: Vec<(&'static str, String)>,
+    names: Names,
     tokens: [String; 2],
 }
 
@@ -285,7 +93,7 @@ impl Scene {
         let event = server.say(&bob, &room, "hello");
         let since = server.sync(&alice, None, "")["next_batch"].as_str().unwrap().to_owned();
         let name = server.server_name().to_string();
-        let names = vec![
+        let names = Names(vec![
             ("{alias}", format!("#x:{name}")),
             ("{server}", name),
             ("{alice}", alice.id.to_string()),
@@ -294,24 +102,8 @@ impl Scene {
             ("{private}", private),
             ("{event}", event),
             ("{since}", since),
-        ];
+        ]);
         Self { server, names, tokens: [alice.token, bob.token] }
-    }
-
-    fn named(&self, text: &str) -> String {
-        self.names.iter().fold(text.to_owned(), |text, (name, meant)| text.replace(name, meant))
-    }
-
-    fn named_in(&self, value: &Value) -> Value {
-        match value {
-            Value::String(text) => self.named(text).into(),
-            Value::Array(items) => items.iter().map(|item| self.named_in(item)).collect(),
-            Value::Object(fields) => {
-                let fields = fields.iter().map(|(name, field)| (self.named(name), self.named_in(field)));
-                Value::Object(fields.collect())
-            }
-            other => other.clone(),
-        }
     }
 
     fn path(&self, template: &str, given: &[Option<String>]) -> String {
@@ -320,7 +112,9 @@ impl Scene {
             None => segment.to_owned(),
             Some(variable) => {
                 let chosen = given.next().cloned().flatten();
-                escaped(&self.named(&chosen.unwrap_or_else(|| fitting(variable.trim_end_matches('}')).to_owned())))
+                escaped(
+                    &self.names.meant_by(&chosen.unwrap_or_else(|| fitting(variable.trim_end_matches('}')).to_owned())),
+                )
             }
         });
         segments.collect::<Vec<_>>().join("/")
@@ -329,7 +123,7 @@ impl Scene {
     fn ask(&self, asked: &Asked) {
         let operations = operations();
         let operation = asked.operation.get(&operations);
-        let query = asked.query.iter().map(|(name, text)| format!("{name}={}", escaped(&self.named(text))));
+        let query = asked.query.iter().map(|(name, text)| format!("{name}={}", escaped(&self.names.meant_by(text))));
         let path = self.path(operation.path, &asked.path);
         let uri = format!("{path}?{}", query.collect::<Vec<_>>().join("&"));
         let token = match asked.by {
@@ -337,7 +131,7 @@ impl Scene {
             1 => Some("nobody"),
             n => Some(self.tokens[usize::from(n % 2)].as_str()),
         };
-        let body = if operation.method == "GET" { String::new() } else { self.named_in(&asked.body).to_string() };
+        let body = if operation.method == "GET" { String::new() } else { self.names.in_value(&asked.body).to_string() };
         let pending = self.server.queue_as(Origin::Client, request(&operation.method, &uri, token, body));
         self.server.settle();
         let waited = (0..TRIES_MAX).find_map(|_| {
@@ -378,7 +172,7 @@ fn fitting(variable: &str) -> &'static str {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 2_000, ..ProptestConfig::with_cases(cases()) })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 2_000, ..ProptestConfig::with_cases(cases(30)) })]
 
     #[test]
     fn gets_an_answer_that_is_no_fault(conversation in vec(asked(), 1..30)) {
@@ -387,13 +181,4 @@ proptest! {
             scene.ask(asked);
         }
     }
-}
-
-fn escaped(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
-}
-
-/// Few in every run of the tests; as many as are asked for otherwise.
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(30)
 }

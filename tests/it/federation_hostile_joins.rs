@@ -226,6 +226,14 @@ fn answers_that_are_no_room_make_none() {
 }
 
 #[test]
+fn an_answer_larger_than_any_room_is_refused() {
+    let burrow = Burrow::new(RoomVersionId::V12);
+    let answer = burrow.join(burrow.template(), json!({ "state": vec![Value::Null; 100_001], "auth_chain": [] }));
+    assert_eq!(answer.status, 502);
+    assert!(answer.body["error"].as_str().unwrap().contains("too many events"), "{}", answer.body);
+}
+
+#[test]
 fn a_create_event_of_somebody_elses_is_refused() {
     for version in SUPPORTED {
         let burrow = Burrow::new(version.clone());

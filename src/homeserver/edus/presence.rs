@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::{
     domain::presence::{Attention, Presences, Status},
-    homeserver::{Homeserver, notifier::Notifier, rooms::Room, sessions::Session, user_rows},
+    homeserver::{Homeserver, notifier::Notifier, refusals, rooms::Room, sessions::Session, user_rows},
     ports::{Batch, StoreError},
     storage::tables::{Presence as PresenceTable, PresenceRow},
 };
@@ -196,12 +196,23 @@ pub async fn apply_incoming(
     if !server.options.presence {
         return Ok(());
     }
-    let Ok(content) = serde_json::from_str::<Content>(content.get()) else { return Ok(()) };
+    let content: Content = match serde_json::from_str(content.get()) {
+        Ok(content) => content,
+        Err(error) => {
+            refusals::note(server, origin, &"an EDU m.presence", &error);
+            return Ok(());
+        }
+    };
     let updates = content.push.iter().take(USERS_PER_EDU_MAX);
     let updates = updates.filter_map(|update| serde_json::from_str::<Update>(update.get()).ok());
     let now_ms = server.environment.clock.now_ms();
     let mut changed = BTreeSet::new();
-    for update in updates.filter(|update| update.user_id.server_name() == origin) {
+    for update in updates {
+        if update.user_id.server_name() != origin {
+            let what = format!("the presence of {}", update.user_id);
+            refusals::note(server, origin, &what, &"the user is another server's");
+            continue;
+        }
         let known =
             matches!(update.presence, PresenceState::Online | PresenceState::Unavailable | PresenceState::Offline);
         if !known || !is_neighbour(server, &update.user_id).await? {

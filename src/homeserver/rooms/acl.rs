@@ -5,7 +5,7 @@ use ruma::{
 };
 
 use super::Room;
-use crate::{homeserver::Homeserver, ports::StoreError};
+use crate::{domain::identity::PublicKey, homeserver::Homeserver, ports::StoreError};
 
 /// Whether the room's current ACL denies `origin`.
 pub async fn denies_origin(server: &Homeserver, room: &Room, origin: &ServerName) -> Result<bool, StoreError> {
@@ -14,5 +14,11 @@ pub async fn denies_origin(server: &Homeserver, room: &Room, origin: &ServerName
     let Some(event) = server.rooms.events.get(&event_id).await? else { return Ok(false) };
     // An ACL that cannot be read allows nobody, as one without `allow` would.
     Ok(serde_json::from_str::<RoomServerAclEventContent>(event.pdu.content.get())
-        .map_or(true, |acl| !acl.is_allowed(origin)))
+        .map_or(true, |acl| !acl.is_allowed(origin) || denies_key(&acl, origin)))
+}
+
+/// Whether another name of the same key is denied. Whoever has a key may call itself by it with any suffix.
+fn denies_key(acl: &RoomServerAclEventContent, origin: &ServerName) -> bool {
+    let Some(label) = PublicKey::of_server_name(origin).map(|key| key.label()) else { return false };
+    acl.deny.iter().any(|denied| denied.split('.').next().is_some_and(|first| first.eq_ignore_ascii_case(&label)))
 }

@@ -37,8 +37,8 @@ use crate::{
         },
     },
     homeserver::{
-        Homeserver, edus::presence, events::StoredEvent, guests, heads::quiet, positions::Position, states::State,
-        unread,
+        Homeserver, edus::presence, events::StoredEvent, guests, heads::quiet, positions::Position, refusals,
+        states::State, unread,
     },
     ports::{Batch, Durability, StoreError},
     storage::tables::{
@@ -276,6 +276,18 @@ impl<'a> Append<'a> {
         self.receive_at(pdu, state_before, placement, audience).await
     }
 
+    /// As `receive`, at the state before the event as a peer tells it, because not all it follows could be had. What it
+    /// follows and we have counts as well: no peer's word replaces what we know.
+    pub async fn receive_told(&mut self, pdu: Pdu, told: State) -> Result<Verdict, AppendError> {
+        let mut states: BTreeMap<_, _> = [(told.id, told.clone())].into();
+        for id in self.events(&pdu.prev_events).await?.into_iter().filter_map(|event| event?.header.state_after) {
+            states.insert(id, self.server.rooms.states.load(id).await?);
+        }
+        let states: Vec<State> = states.into_values().collect();
+        let state_before = if let [only] = &states[..] { only.clone() } else { self.resolve(&states).await? };
+        self.receive_at(pdu, state_before, Placement::Live, Audience::Nobody).await
+    }
+
     /// As `receive`, at a state that was learnt otherwise than from the events before it.
     pub async fn receive_at(
         &mut self,
@@ -286,6 +298,9 @@ impl<'a> Append<'a> {
     ) -> Result<Verdict, AppendError> {
         self.check_id(&pdu).await?;
         let verdict = match self.admit(&pdu, &state_before).await? {
+            Verdict::Accepted | Verdict::SoftFailed { .. } if self.is_second_create(&pdu) => {
+                Verdict::Rejected { rule: "the room has another create event".to_owned() }
+            }
             // What is history now was judged against the state of its own time.
             Verdict::SoftFailed { .. } if placement != Placement::Live => Verdict::Accepted,
             verdict => verdict,
@@ -314,6 +329,11 @@ impl<'a> Append<'a> {
     /// Whether another room has an event of this id, which was asked for before.
     pub fn is_taken(&self, event_id: &EventId) -> bool {
         self.taken.borrow().contains(event_id)
+    }
+
+    /// Whether the event would create the room anew: the rules know no room, only events, and would let it.
+    pub fn is_second_create(&self, pdu: &Pdu) -> bool {
+        pdu.kind == TimelineEventType::RoomCreate && pdu.event_id != self.room.create_event
     }
 
     /// Stores an event for what others cite it for: part of a state or an auth chain, not of the timeline. Its id must be
@@ -534,7 +554,7 @@ impl<'a> Append<'a> {
         pdu.rejected = rejected;
         let pdu = self.store(pdu, header);
         if let Verdict::SoftFailed { rule } | Verdict::Rejected { rule } = &verdict {
-            tracing::info!(event = %pdu.event_id, room = %self.room.id, %rule, "event refused");
+            refusals::note(self.server, pdu.sender.server_name(), &pdu.event_id, rule);
         }
         let Some(order) = order else { return Ok(pdu) };
         self.batch.put::<Timeline>(&(self.room.num, order), &pdu.event_id);

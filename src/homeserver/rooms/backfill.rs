@@ -1,5 +1,8 @@
 //! History from before we were in a room, fetched when somebody scrolls there.
-use std::{collections::BTreeSet, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use ruma::{OwnedEventId, UInt, api::federation::backfill::get_backfill};
 
@@ -7,7 +10,7 @@ use super::{
     Room,
     append::{Append, AppendError, Audience, Placement},
     fetch::{self, ancestors_of, check_all},
-    ingest::servers_to_ask,
+    ingest::{ancestors_first, servers_to_ask},
 };
 use crate::{
     homeserver::Homeserver,
@@ -34,9 +37,8 @@ pub async fn fill(server: &Rc<Homeserver>, room: &Rc<Room>, limit: usize) -> Res
         match server.ask(&via, Lane::Queries, request).await {
             Ok(response) => {
                 let received = response.pdus.iter().take(BACKFILL_EVENTS_MAX);
-                let mut events = ancestors_of(from.iter().cloned().collect(), check_all(server, room, received).await);
-                // Newest first, so that each event's order is below those that follow it.
-                events.sort_by_key(|event| std::cmp::Reverse((event.depth, event.origin_server_ts)));
+                let checked = check_all(server, room, &via, received).await;
+                let events = ancestors_of(server, &via, from.iter().cloned().collect(), checked);
                 if append_history(server, room, events, &via).await? {
                     return Ok(true);
                 }
@@ -54,16 +56,14 @@ async fn append_history(
     events: Vec<crate::domain::event::Pdu>,
     via: &ruma::OwnedServerName,
 ) -> Result<bool, StoreError> {
-    let mut map: std::collections::BTreeMap<_, _> =
-        events.iter().map(|event| (event.event_id.clone(), event.clone())).collect();
-    let mut ancestry = fetch::edges_of_history(server, room, &mut map, via).await?;
+    let mut events: BTreeMap<_, _> = events.into_iter().map(|event| (event.event_id.clone(), event)).collect();
+    let mut ancestry = fetch::edges_of_history(server, room, &mut events, via).await?;
     let mut append = Append::begin(server, room).await;
     ancestry.add_outliers(&mut append).await?;
     // States are known from the oldest on; timeline places are given from the newest down.
     let mut placed = BTreeSet::new();
-    let order: Vec<OwnedEventId> = events.iter().map(|event| event.event_id.clone()).collect();
-    let slots = append.reserve_history(order.len());
-    for (event, slot) in events.into_iter().zip(slots).rev() {
+    let slots = append.reserve_history(events.len());
+    for (event, slot) in ancestors_first(events).into_iter().zip(slots.into_iter().rev()) {
         let id = event.event_id.clone();
         if append.event(&id).await?.is_some_and(|known| !known.is_outlier()) {
             continue;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use ruma::{
-    EventId, OwnedEventId, OwnedServerName, UInt,
+    EventId, OwnedEventId, OwnedServerName, ServerName, UInt,
     api::federation::event::{get_event, get_missing_events, get_room_state, get_room_state_ids},
 };
 use serde_json::value::RawValue as RawJsonValue;
@@ -14,7 +14,7 @@ use serde_json::value::RawValue as RawJsonValue;
 use super::{Room, append::Append, ingest::add_outliers};
 use crate::{
     domain::{event::Pdu, room::resolve::StateMap},
-    homeserver::{Homeserver, key_ring::verify, peers::PeerError, states::State},
+    homeserver::{Homeserver, key_ring::verify, peers::PeerError, refusals, states::State},
     ports::{Lane, StoreError},
     storage::tables::StoredVerdict,
 };
@@ -160,8 +160,8 @@ async fn walk_back(
             }
         };
         let limit = MISSING_EVENTS_PER_REQUEST as usize;
-        let answered = check_all(server, room, response.events.iter().take(limit)).await;
-        let found = ancestors_of(unknown, answered);
+        let answered = check_all(server, room, via, response.events.iter().take(limit)).await;
+        let found = ancestors_of(server, via, unknown, answered);
         if found.is_empty() {
             asked += 1;
         }
@@ -171,7 +171,12 @@ async fn walk_back(
 }
 
 /// Those of `answered` that `wanted` names, and what those follow: a peer does not get to choose what we fetch.
-pub fn ancestors_of(wanted: BTreeSet<OwnedEventId>, answered: Vec<Pdu>) -> Vec<Pdu> {
+pub fn ancestors_of(
+    server: &Homeserver,
+    via: &ServerName,
+    wanted: BTreeSet<OwnedEventId>,
+    answered: Vec<Pdu>,
+) -> Vec<Pdu> {
     let mut answered: BTreeMap<_, _> = answered.into_iter().map(|pdu| (pdu.event_id.clone(), pdu)).collect();
     let mut pending: Vec<_> = wanted.into_iter().collect();
     let mut found = Vec::new();
@@ -182,7 +187,7 @@ pub fn ancestors_of(wanted: BTreeSet<OwnedEventId>, answered: Vec<Pdu>) -> Vec<P
         }
     }
     if !answered.is_empty() {
-        tracing::info!(events = answered.len(), "a peer answered with events that were not asked for");
+        refusals::note(server, via, &format!("{} events it gave", answered.len()), &"they were not asked for");
     }
     found
 }
@@ -270,7 +275,7 @@ async fn fetch_state(
         Ok(answer) => answer,
         Err(error) => return Ok(Err(error)),
     };
-    let malformed = |reason: &str| PeerError::Malformed { server: via.clone(), reason: reason.to_owned() };
+    let malformed = |reason: &str| server.malformed(via, reason.to_owned());
     if answer.pdu_ids.len() + answer.auth_chain_ids.len() > STATE_EVENTS_MAX {
         return Ok(Err(malformed("the state is too large")));
     }
@@ -287,7 +292,7 @@ async fn fetch_state(
         match server.ask(via, Lane::Queries, request).await {
             Ok(whole) if whole.pdus.len() + whole.auth_chain.len() <= STATE_EVENTS_MAX => {
                 let named: BTreeSet<_> = all.iter().collect();
-                let answered = check_all(server, room, whole.pdus.iter().chain(&whole.auth_chain)).await;
+                let answered = check_all(server, room, via, whole.pdus.iter().chain(&whole.auth_chain)).await;
                 let answered = answered.into_iter().filter(|pdu| named.contains(&pdu.event_id));
                 ancestry.outliers.extend(answered.map(|pdu| (pdu.event_id.clone(), pdu)));
             }
@@ -383,7 +388,7 @@ pub async fn fetch_event(
 ) -> Result<Pdu, PeerError> {
     let request = get_event::v1::Request::new(event_id.clone());
     let response = server.ask(via, Lane::Queries, request).await?;
-    let malformed = |reason: String| PeerError::Malformed { server: via.clone(), reason };
+    let malformed = |reason: String| server.malformed(via, reason);
     let checked = verify::check_received(server, &response.pdu, &room.id, &room.rules)
         .await
         .map_err(|error| malformed(error.to_string()))?;
@@ -397,6 +402,7 @@ pub async fn fetch_event(
 pub async fn check_all<'a>(
     server: &Rc<Homeserver>,
     room: &Rc<Room>,
+    via: &ServerName,
     raws: impl Iterator<Item = &'a Box<RawJsonValue>>,
 ) -> Vec<Pdu> {
     let mut checked = Vec::new();
@@ -408,7 +414,7 @@ pub async fn check_all<'a>(
         }
         match verify::check_known(server, raw, &room.id, &room.rules) {
             Ok(event) => checked.push(event.pdu),
-            Err(reason) => tracing::warn!(room = %room.id, %reason, "a fetched event is dropped"),
+            Err(reason) => refusals::note(server, via, &format!("an event of {} it gave", room.id), &reason),
         }
     }
     checked

@@ -24,7 +24,7 @@ use crate::{
         },
         room::admit::{Verdict, admit_by_auth_events},
     },
-    homeserver::{Homeserver, heads::quiet, key_ring::verify},
+    homeserver::{Homeserver, heads::quiet, key_ring::verify, refusals},
     ports::{Batch, StoreError},
     storage::tables::{StagedPduRow, StagedPdus},
 };
@@ -33,6 +33,8 @@ use crate::{
 /// heads bring them back. Servers that are not in the room, as far as we know, may fill a part of that only.
 pub const STAGED_PDUS_PER_ROOM_MAX: usize = 200;
 pub const STAGED_PDUS_OF_STRANGERS_MAX: usize = 50;
+/// Of these, what one server may have sent: nobody keeps the others of the room from having theirs kept.
+pub const STAGED_PDUS_PER_SERVER_MAX: usize = 100;
 /// How long a staged event is kept, in milliseconds. Failing does not count: who asks us to try again may be lying.
 pub const STAGED_PDU_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// Events appended under one hold of the room's lock and written in one commit.
@@ -72,18 +74,21 @@ pub async fn ingest(
         }
         match check(server, room, raw) {
             Ok(pdu) => drop(checked.insert(pdu.event_id.clone(), pdu)),
-            Err((id, reason)) => {
-                tracing::warn!(room = %room.id, %via, %reason, "event dropped");
-                outcomes.extend(id.map(|id| (id, Err(reason.into()))));
-            }
+            Err((Some(id), reason)) => drop(outcomes.insert(id, Err(reason.into()))),
+            Err((None, reason)) => refusals::note(server, via, &format!("an event of {}", room.id), &reason),
         }
     }
     if acl::denies_origin(server, room, via).await? {
         let denied = |id| (id, Err(Refusal::Failed("this server is denied by the room's ACL".to_owned())));
         outcomes.extend(checked.into_keys().map(denied));
-        return Ok(outcomes);
+    } else {
+        outcomes.extend(take_in(server, room, checked, via).await?);
     }
-    outcomes.extend(take_in(server, room, checked, via).await?);
+    for (id, outcome) in &outcomes {
+        if let Err(refusal) = outcome {
+            refusals::note(server, via, id, refusal);
+        }
+    }
     Ok(outcomes)
 }
 
@@ -198,7 +203,7 @@ async fn append_all(
         let ids: Vec<_> = slice.iter().map(|pdu| pdu.event_id.clone()).collect();
         append.foresee(&ids).await?;
         let mut slice_outcomes = Outcomes::new();
-        let mut staging = Staging::begin(server, room, is_stranger).await?;
+        let mut staging = Staging::begin(server, room, via, is_stranger).await?;
         let mut accepted = false;
         for pdu in slice {
             let id = pdu.event_id.clone();
@@ -237,22 +242,32 @@ struct Staging {
     batch: Batch,
     /// The events of the room that are kept.
     kept: BTreeSet<OwnedEventId>,
+    /// How many of them the server sent that sends now.
+    of_via: usize,
     is_stranger: bool,
 }
 
 impl Staging {
     /// To be called under the room's lock.
-    async fn begin(server: &Homeserver, room: &Room, is_stranger: bool) -> Result<Self, StoreError> {
-        let mut kept = BTreeSet::new();
+    async fn begin(
+        server: &Homeserver,
+        room: &Room,
+        via: &OwnedServerName,
+        is_stranger: bool,
+    ) -> Result<Self, StoreError> {
+        let mut staging = Self { batch: Batch::default(), kept: BTreeSet::new(), of_via: 0, is_stranger };
         if server.database.has_any::<StagedPdus, _>(&room.id).await? {
-            let rows = server.database.scan_all::<StagedPdus, _>(&room.id).await?;
-            kept.extend(rows.into_iter().map(|((_, id), _)| id));
+            for ((_, id), row) in server.database.scan_all::<StagedPdus, _>(&room.id).await? {
+                staging.kept.insert(id);
+                staging.of_via += usize::from(row.origin == *via);
+            }
         }
-        Ok(Self { batch: Batch::default(), kept, is_stranger })
+        Ok(staging)
     }
 
     fn is_full(&self) -> bool {
-        self.kept.len() >= if self.is_stranger { STAGED_PDUS_OF_STRANGERS_MAX } else { STAGED_PDUS_PER_ROOM_MAX }
+        let most = if self.is_stranger { STAGED_PDUS_OF_STRANGERS_MAX } else { STAGED_PDUS_PER_ROOM_MAX };
+        self.kept.len() >= most || self.of_via >= STAGED_PDUS_PER_SERVER_MAX
     }
 }
 
@@ -267,7 +282,7 @@ async fn append_one(
     let key = (append.room.id.clone(), pdu.event_id.clone());
     let json = pdu.json().to_owned();
     let result = match ancestry.take_state_before(append, &pdu.event_id).await? {
-        Some(state) => append.receive_at(pdu, state, Placement::Live, Audience::Nobody).await,
+        Some(told) => append.receive_told(pdu, told).await,
         None => append.receive(pdu, Placement::Live, Audience::Nobody).await,
     };
     match result {
@@ -289,7 +304,7 @@ async fn append_one(
                 return Ok(Err(Refusal::StagingFull));
             }
             tracing::info!(event = %key.1, room = %key.0, missing = missing.len(), "event kept until its ancestry is known");
-            staging.kept.insert(key.1.clone());
+            staging.of_via += usize::from(staging.kept.insert(key.1.clone()));
             quiet::changed(server, &append.room);
             let received_ms = server.environment.clock.now_ms();
             staging.batch.put::<StagedPdus>(&key, &StagedPduRow { json, origin: via.clone(), received_ms });
@@ -300,9 +315,10 @@ async fn append_one(
     }
 }
 
-/// Sorts events so that each comes after those of them it follows. A hash-linked graph has no circles; where servers
-/// choose ids (room versions 1 and 2) it can have some, and none of what is in one has all it follows before it.
-fn ancestors_first(mut events: BTreeMap<OwnedEventId, Pdu>) -> Vec<Pdu> {
+/// Sorts events so that each comes after those of them it follows, whatever depth they claim. A hash-linked graph has no
+/// circles; where servers choose ids (room versions 1 and 2) it can have some, and none of what is in one has all it
+/// follows before it.
+pub(super) fn ancestors_first(mut events: BTreeMap<OwnedEventId, Pdu>) -> Vec<Pdu> {
     let mut order = Vec::with_capacity(events.len());
     let mut opened = BTreeSet::new();
     let mut stack: Vec<(OwnedEventId, bool)> = events.keys().rev().map(|id| (id.clone(), false)).collect();
@@ -342,7 +358,16 @@ pub(super) async fn add_outliers(
         let create_event = append.room.create_event.clone();
         let create = append.event(&create_event).await?.map(|event| event.pdu.clone());
         match admit_by_auth_events(&pdu, &append.room.rules, &cited, create) {
-            Ok(verdict) => drop(append.add_outlier(pdu, &verdict)),
+            Ok(_) if append.is_second_create(&pdu) => {
+                let rule = "the room has another create event";
+                refusals::note(append.server, pdu.sender.server_name(), &pdu.event_id, &rule);
+            }
+            Ok(verdict) => {
+                if let Verdict::Rejected { rule } = &verdict {
+                    refusals::note(append.server, pdu.sender.server_name(), &pdu.event_id, rule);
+                }
+                append.add_outlier(pdu, &verdict);
+            }
             Err(missing) => tracing::info!(event = %pdu.event_id, %missing, "an ancestor cannot be judged"),
         }
     }

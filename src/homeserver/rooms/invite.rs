@@ -10,6 +10,7 @@ use serde_json::value::RawValue as RawJsonValue;
 use thiserror::Error;
 
 use super::{
+    acl,
     append::{Append, AppendError, Audience, Placement},
     create::state_draft,
     membership::member_content,
@@ -154,7 +155,7 @@ async fn ask_to_sign(
         stripped.iter().map(|event| RawStrippedState::Pdu(event.raw())).collect(),
     );
     let response = server.ask(destination, Lane::Queries, request).await?;
-    let malformed = |reason: String| PeerError::Malformed { server: destination.clone(), reason };
+    let malformed = |reason: String| server.malformed(destination, reason);
     let rules = room_version::rules(version).map_err(|error| malformed(error.to_string()))?;
     let checked = verify::check_received(server, &response.event, &pdu.room_id, &rules)
         .await
@@ -222,9 +223,15 @@ pub async fn receive_invite(
     if user_rows::digest(server, &user).await?.blocks_invites {
         return Err(ReceiveInviteError::Blocked(user));
     }
+    let room = server.rooms.get(room_id).await?.filter(|room| room.live().resident);
+    if let Some(room) = &room
+        && acl::denies_origin(server, room, origin).await?
+    {
+        return Err(ReceiveInviteError::Forbidden("your server is denied by the room's ACL"));
+    }
     let signed =
         countersign(&pdu, &server.identity, &rules).map_err(|_| ReceiveInviteError::Invalid("it cannot be signed"))?;
-    if server.rooms.get(room_id).await?.is_some_and(|room| room.live().resident) {
+    if room.is_some() {
         // We see for ourselves who is invited: the event comes with the room's other events, and is judged like them.
         return Ok(signed.raw());
     }

@@ -37,7 +37,7 @@ use crate::{
         },
         room_version,
     },
-    homeserver::{Homeserver, key_ring::verify, peers::PeerError},
+    homeserver::{Homeserver, key_ring::verify, peers::PeerError, refusals},
     ports::StoreError,
     storage::tables::Users,
 };
@@ -183,7 +183,7 @@ async fn enter(
     }
     purge::finish(server, room_id).await?;
     let servers = candidates(server, room_id, user, via).await?;
-    first_of(room_id, servers, last, async |via| join_through(server, room_id, user, via, &content).await).await
+    first_of(server, room_id, servers, last, async |via| join_through(server, room_id, user, via, &content).await).await
 }
 
 /// Joins a room that a local user is in, if we may let the user in.
@@ -324,7 +324,7 @@ impl Import {
                     checked.insert(event.pdu.event_id.clone(), event.pdu);
                 }
                 // One bad event is that event's problem, unless something needs it, which shows below.
-                Err(error) => tracing::warn!(room = %room_id, %via, %error, "an event of the room is dropped"),
+                Err(error) => refusals::note(server, via, &format!("an event of {room_id} it gave"), &error),
             }
         }
         let mut state_map = StateMap::new();
@@ -342,11 +342,13 @@ impl Import {
         check_create(&checked[&create_event], room_id, version, &rules).map_err(dishonest)?;
         let create = Rc::new(checked[&create_event].clone());
         let events = judge(checked, &create, &rules);
-        let rejected: BTreeSet<_> = events
-            .iter()
-            .filter(|(_, verdict)| *verdict != Verdict::Accepted)
-            .map(|(event, _)| event.event_id.clone())
-            .collect();
+        let mut rejected = BTreeSet::new();
+        for (event, verdict) in &events {
+            if let Verdict::Rejected { rule } | Verdict::SoftFailed { rule } = verdict {
+                refusals::note(server, via, &event.event_id, rule);
+                rejected.insert(event.event_id.clone());
+            }
+        }
         // What the rules refuse was never state.
         state_map.retain(|_, event_id| !rejected.contains(event_id));
         if !state_map.contains_key(&(StateEventType::RoomCreate, String::new())) {

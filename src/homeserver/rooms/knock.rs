@@ -50,7 +50,7 @@ pub async fn knock(
     let lock = server.joins.lock_of(room_id);
     let _knocking = lock.lock().await;
     let servers = candidates(server, room_id, user, via).await?;
-    first_of(room_id, servers, JoinError::NoServer, async |via| {
+    first_of(server, room_id, servers, JoinError::NoServer, async |via| {
         let taken = knock_through(server, room_id, user, via, &content).await?;
         note(server, room_id, user, via.clone(), taken).await
     })

@@ -17,7 +17,7 @@ use crate::{
         event::{Pdu, draft::seal_template, object::EventObject, reference},
         room_version,
     },
-    homeserver::Homeserver,
+    homeserver::{Homeserver, refusals},
     ports::{Lane, StoreError},
     storage::tables::Memberships,
 };
@@ -128,6 +128,7 @@ pub(super) fn authorised_by(
 /// What the first of `servers` gives that `through` succeeds with. Where none does, errs with what the last one said, but
 /// rather with a verdict than with a failure to ask; `last` is what was said before any was asked.
 pub(super) async fn first_of<T>(
+    server: &Homeserver,
     room_id: &RoomId,
     servers: Vec<OwnedServerName>,
     mut last: JoinError,
@@ -138,6 +139,9 @@ pub(super) async fn first_of<T>(
             Ok(taken) => return Ok(taken),
             Err(error @ (JoinError::Store(_) | JoinError::Version(_))) => return Err(error),
             Err(error) => {
+                if let JoinError::Dishonest { reason, .. } = &error {
+                    refusals::note(server, &via, &format!("its way into {room_id}"), reason);
+                }
                 tracing::info!(room = %room_id, %via, %error, "this server did not let us through");
                 if error.is_verdict() || !last.is_verdict() {
                     last = error;
