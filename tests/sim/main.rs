@@ -9,6 +9,7 @@ mod network;
 mod oracle;
 mod plan;
 mod random;
+mod storm;
 mod story;
 mod world;
 
@@ -28,6 +29,9 @@ use oracle::Verdicts;
 const SEEDS_DEFAULT: u64 = 100;
 /// So many runs at least are told before what they came to is judged as a whole.
 const RUNS_JUDGED_MIN: u64 = 50;
+
+/// Servers that follow one link at once.
+const JOINERS: usize = 50;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
@@ -74,6 +78,20 @@ fn rooms_converge_whatever_happens() {
     println!("{count} seeds from {first} on: every one diverged, and converged; {verdicts:?}");
     let judged = count >= RUNS_JUDGED_MIN;
     assert!(!judged || verdicts.soft_failed > 0, "no event ever failed softly: {verdicts:?}");
+}
+
+#[test]
+fn fifty_servers_join_by_one_link_at_once() {
+    let storm = storm::run(number("SEED").unwrap_or(1), JOINERS);
+    let of = |samples: &[u64], percent: usize| samples[(samples.len() - 1) * percent / 100];
+    let (joined, waited) = (&storm.joined_after, &storm.talk_waited);
+    println!(
+        "{JOINERS} servers joined after {} ms (median), {} ms (p95), by {} requests; a message waited {} ms (p95)",
+        of(joined, 50),
+        of(joined, 95),
+        storm.requests,
+        of(waited, 95),
+    );
 }
 
 #[test]

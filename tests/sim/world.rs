@@ -253,6 +253,17 @@ impl World {
         }));
     }
 
+    /// Starts a request of the server's first user; what it came to is found in what this returns: status and when.
+    pub fn begin(&mut self, index: usize, method: &str, path: &str, body: Value) -> Rc<Cell<Option<(u16, u64)>>> {
+        let server = &self.servers[index];
+        let running = server.running.as_ref().expect("the server is up");
+        let answer = request(running.homeserver.clone(), method, path, Some(server.users[0].token.clone()), body);
+        let (came_to, time) = (Rc::new(Cell::new(None)), self.time.clone());
+        let slot = came_to.clone();
+        running.tasks.spawn(Box::pin(async move { slot.set(Some((answer.await.0, time.elapsed_ms()))) }));
+        came_to
+    }
+
     /// Runs `future` to its end in virtual time, or until the server whose task it is has died.
     fn run<T: 'static>(
         &mut self,
