@@ -29,6 +29,7 @@ pub use self::{
 use crate::{
     domain::identity::PublicKey,
     homeserver::{Homeserver, refusals},
+    p2p::network::Caller,
 };
 
 pub type Request = http::Request<Bytes>;
@@ -43,6 +44,17 @@ pub enum Origin {
     Peer(PublicKey),
     /// A homeserver by HTTPS, whose connection says nothing of who it is: the X-Matrix signature alone does.
     Https,
+    /// Likewise, as the gateway with this key carried it, which the profile trusts to carry and no further.
+    Gateway(PublicKey),
+}
+
+impl From<Caller> for Origin {
+    fn from(caller: Caller) -> Self {
+        match caller {
+            Caller::Peer(key) => Self::Peer(key),
+            Caller::Gateway(key) => Self::Gateway(key),
+        }
+    }
 }
 
 static CLIENT: LazyLock<Router> = LazyLock::new(|| {
@@ -88,7 +100,7 @@ async fn respond(homeserver: &Rc<Homeserver>, request: Request, origin: Origin) 
         // A browser asks before it sends; the answer is the same for every path (client-server API, "Web browser clients").
         Origin::Client if request.method() == Method::OPTIONS => with_cors(empty(StatusCode::OK)),
         Origin::Client => with_cors(answer(homeserver, &CLIENT, request, origin, CLIENT_BODY_MAX_BYTES).await),
-        Origin::Peer(_) | Origin::Https => {
+        Origin::Peer(_) | Origin::Https | Origin::Gateway(_) => {
             answer(homeserver, &FEDERATION, request, origin, FEDERATION_BODY_MAX_BYTES).await
         }
     }
@@ -123,6 +135,9 @@ async fn answer(
         match origin {
             Origin::Client => {}
             Origin::Peer(peer) => refusals::note(homeserver, &peer.label(), &asked, &error),
+            Origin::Gateway(gateway) => {
+                refusals::note(homeserver, &format!("gateway {}", gateway.label()), &asked, &error);
+            }
             // Whose name is in the request is not known to be true.
             Origin::Https => {
                 let from = address.map_or_else(|| "HTTPS".to_owned(), |address| address.to_string());

@@ -16,6 +16,7 @@ pub mod sync_token;
 pub mod ties;
 pub mod typing;
 pub mod user_terms;
+pub mod zone;
 
 #[cfg(test)]
 pub(crate) mod test_room;

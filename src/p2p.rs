@@ -3,6 +3,7 @@ pub mod address_book;
 pub mod connections;
 pub mod exchanges;
 pub mod favourites;
+pub mod gateway;
 pub mod http;
 pub mod lanes;
 pub mod network;

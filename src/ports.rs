@@ -19,7 +19,7 @@ pub use self::{
     push_gateways::{PushGatewayError, PushGateways},
     store::{Batch, Durability, Op, Scan, Store, StoreError},
     tasks::Tasks,
-    transport::{Lane, Transport, TransportError, Wanted},
+    transport::{Lane, Reach, Transport, TransportError, Wanted},
 };
 
 /// Everything the core may ask of the outside world.

@@ -25,13 +25,15 @@ pub const SCAN_PAGE_ROWS: usize = 1000;
 /// What is kept in memory of which prefixes have rows, in bytes: about two thousand of them.
 const PREFIXES_KNOWN_MAX_BYTES: usize = 512 * 1024;
 
+/// Whether a prefix has rows, with the generation of its table when that was asked.
+type PrefixesKnown = SizedCache<Vec<u8>, (u64, bool)>;
+
 /// Typed access to the store. Cheap to clone; all clones share one commit queue.
 #[derive(Clone)]
 pub struct Database {
     store: Rc<dyn Store>,
     commits: Rc<GroupCommit>,
-    /// Whether a prefix has rows, with the generation of its table when that was asked.
-    known: Rc<RefCell<SizedCache<Vec<u8>, (u64, bool)>>>,
+    known: Rc<RefCell<PrefixesKnown>>,
 }
 
 /// Which way a scan goes.

@@ -254,6 +254,7 @@ impl Router {
         match &origin {
             Origin::Client => {}
             Origin::Peer(peer) => limits.peer(peer, toll.cost, now_ms)?,
+            Origin::Gateway(gateway) => limits.gateway(gateway, toll.cost, now_ms)?,
             Origin::Https => {
                 let address = request.extensions().get::<ClientAddress>().map(|address| address.0);
                 limits.server_address(address, toll.cost, now_ms)?;

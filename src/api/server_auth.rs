@@ -41,7 +41,8 @@ impl Authenticate for ServerSignatures {
         })?;
         let from = &x_matrix.origin;
         let certified = PublicKey::of_server_name(from);
-        if matches!(origin, Origin::Peer(peer) if certified != Some(peer)) || from == homeserver.server_name() {
+        let another = |peer| certified.is_some_and(|key| key != peer);
+        if matches!(origin, Origin::Peer(peer) if another(peer)) || from == homeserver.server_name() {
             return Err(ApiError::unauthorized(format!("You are not {from}.")));
         }
         if x_matrix.destination.is_none() {
@@ -49,11 +50,16 @@ impl Authenticate for ServerSignatures {
         }
         let keys = match certified {
             Some(key) => key.public_key_map(from),
-            None => published_keys(homeserver, request, from, x_matrix.key.as_str()).await?,
+            None => published_keys(homeserver, request, origin, from, x_matrix.key.as_str()).await?,
         };
+        // A peer with an ordinary name has the key that this name is known to sign with, as nodes do.
+        let is_peers = |peer: PublicKey| keys.values().any(|keys| keys.values().any(|key| key.as_bytes() == peer.0));
+        if matches!(origin, Origin::Peer(peer) if !is_peers(peer)) {
+            return Err(ApiError::unauthorized(format!("You are not {from}.")));
+        }
         signed_request::verify(&x_matrix, request, homeserver.server_name(), &keys)
             .map_err(|error| ApiError::unauthorized(format!("The signature does not hold: {error}.")))?;
-        if origin == Origin::Https {
+        if matches!(origin, Origin::Https | Origin::Gateway(_)) {
             homeserver.rate_limits.server(from, homeserver.environment.clock.now_ms())?;
             homeserver.environment.transport.heard_from(from);
         }
@@ -65,6 +71,7 @@ impl Authenticate for ServerSignatures {
 async fn published_keys(
     homeserver: &Rc<Homeserver>,
     request: &Request,
+    origin: Origin,
     from: &ServerName,
     key_id: &str,
 ) -> Result<PublicKeyMap, ApiError> {
@@ -73,6 +80,11 @@ async fn published_keys(
     let has = |keys: &PublicKeyMap| keys.get(from.as_str()).is_some_and(|keys| keys.contains_key(key_id));
     if let Some(keys) = homeserver.keys_known(from, signed).filter(has) {
         return Ok(keys);
+    }
+    match origin {
+        Origin::Gateway(gateway) => homeserver.rate_limits.gateway(&gateway, UNKNOWN_SERVER_COST, now_ms)?,
+        Origin::Peer(peer) => homeserver.rate_limits.peer(&peer, UNKNOWN_SERVER_COST, now_ms)?,
+        Origin::Https | Origin::Client => {}
     }
     let address = request.extensions().get::<ClientAddress>().map(|address| address.0);
     homeserver.rate_limits.server_address(address, UNKNOWN_SERVER_COST, now_ms)?;

@@ -39,6 +39,7 @@ impl PeerError {
     /// Whether trying again later, as it is, may succeed.
     pub fn is_temporary(&self) -> bool {
         match self {
+            Self::Transport(TransportError::NeverReachable { .. }) => false,
             Self::Transport(_) => true,
             Self::Refused { status, .. } => *status == 429 || *status >= 500,
             Self::Malformed { .. } | Self::Unsendable(_) => false,

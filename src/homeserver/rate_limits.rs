@@ -24,7 +24,9 @@ const PEER_RATE: Rate = Rate { burst: 1_000, refill_ms: 10 };
 
 /// An address that other homeservers ask from by HTTPS: many may be behind one.
 const SERVER_ADDRESS_RATE: Rate = Rate { burst: 4_000, refill_ms: 2 };
-/// A homeserver that asks by HTTPS, once its signature holds.
+/// All that a gateway carries to us, whoever asks.
+const GATEWAY_RATE: Rate = Rate { burst: 3_000, refill_ms: 4 };
+/// A homeserver that asks by HTTPS, or through a gateway, once its signature holds.
 const SERVER_RATE: Rate = PEER_RATE;
 
 /// How many of each are remembered.
@@ -44,6 +46,7 @@ struct Kept {
     peers: Buckets<PublicKey>,
     server_addresses: Buckets<IpAddr>,
     servers: Buckets<OwnedServerName>,
+    gateways: Buckets<PublicKey>,
 }
 
 impl RateLimits {
@@ -56,6 +59,7 @@ impl RateLimits {
             peers: Buckets::new(PEER_RATE, PEERS_REMEMBERED),
             server_addresses: Buckets::new(SERVER_ADDRESS_RATE, PEERS_REMEMBERED),
             servers: Buckets::new(SERVER_RATE, PEERS_REMEMBERED),
+            gateways: Buckets::new(GATEWAY_RATE, PEERS_REMEMBERED),
         };
         Self(enabled.then(|| RefCell::new(kept())))
     }
@@ -91,7 +95,13 @@ impl RateLimits {
         kept.borrow_mut().server_addresses.take(subscriber(address), cost, now_ms)
     }
 
-    /// A request by HTTPS that `server` has signed.
+    /// A request that a gateway carried, whoever's it is.
+    pub fn gateway(&self, gateway: &PublicKey, cost: u32, now_ms: u64) -> Result<(), Exhausted> {
+        let Some(kept) = &self.0 else { return Ok(()) };
+        kept.borrow_mut().gateways.take(*gateway, cost, now_ms)
+    }
+
+    /// A request by HTTPS or through a gateway that `server` has signed.
     pub fn server(&self, server: &ServerName, now_ms: u64) -> Result<(), Exhausted> {
         let Some(kept) = &self.0 else { return Ok(()) };
         kept.borrow_mut().servers.take(server.to_owned(), 1, now_ms)
@@ -99,7 +109,7 @@ impl RateLimits {
 }
 
 /// What tells one subscriber from another: an IPv4 address, or the half of an IPv6 address that a provider gives out.
-fn subscriber(address: IpAddr) -> IpAddr {
+pub fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             Ipv6Addr::from_bits(address.to_bits() >> IPV6_SUBSCRIBER_BITS << IPV6_SUBSCRIBER_BITS).into()

@@ -1,5 +1,6 @@
 //! The rooms this homeserver has a copy of: loaded once, each with a lock that serializes what is appended to it.
 pub mod acl;
+pub mod apart;
 pub mod append;
 pub mod backfill;
 pub mod create;

@@ -5,6 +5,7 @@ mod behaviour;
 mod direct;
 mod event_loop;
 mod eviction;
+mod gateway;
 mod known_peers;
 mod reach;
 mod rejoin;
@@ -33,15 +34,15 @@ use ruma::OwnedServerName;
 
 pub use self::{
     behaviour::{BaseTransport, DIRECT_PEERS_MAX, yamux_config},
+    gateway::Gateway,
     known_peers::{Cause, DirectAttempt, Unreached},
-    serving::PeerHandler,
+    serving::{Caller, PeerHandler, Serving},
     status::{NetworkStatus, PeerState, PeerStatus, RelayState, RelayStatus},
 };
 use self::{
     behaviour::{Behaviour, DirectOptions},
     known_peers::{Known, KnownPeers},
     rejoin::Sought,
-    serving::Serving,
 };
 use super::{
     address_book::{AddressBook, Provenance, RelayAddress},
@@ -49,7 +50,7 @@ use super::{
     exchanges::Exchanges,
     favourites::Favourites,
     lanes::Lanes,
-    streams::{HttpStream, OpenError},
+    streams::{HttpStream, OpenError, Spoken},
 };
 use crate::{
     domain::identity::Identity,
@@ -83,6 +84,8 @@ pub struct NetworkOptions {
     pub direct_peers_max: usize,
     /// Whether `rtc` knows servers to ask, which tells why no path was found.
     pub has_ice_servers: bool,
+    /// Where servers of the web are reached, and reach us.
+    pub gateway: Option<Gateway>,
     pub clock: Rc<dyn Clock>,
     pub entropy: Rc<dyn Entropy>,
     pub tasks: Rc<dyn Tasks>,
@@ -94,6 +97,7 @@ pub struct Network(Rc<Inner>);
 
 struct Inner {
     local: PeerId,
+    server_name: OwnedServerName,
     relays: Vec<RelayAddress>,
     clock: Rc<dyn Clock>,
     entropy: Rc<dyn Entropy>,
@@ -123,6 +127,7 @@ struct Inner {
     known: RefCell<KnownPeers>,
     /// Whether a STUN or TURN server can be asked for our address.
     has_ice_servers: bool,
+    gateway: Option<gateway::Door>,
     sought: RefCell<Sought>,
     /// Waits that end early when the device is online again.
     nudges: RefCell<Vec<oneshot::Sender<()>>>,
@@ -153,6 +158,7 @@ enum Command {
     OpenStream {
         peer: PeerId,
         connection: ConnectionId,
+        spoken: Spoken,
         answer: oneshot::Sender<Result<HttpStream, OpenError>>,
     },
     Reserve {
@@ -179,7 +185,7 @@ impl Network {
     /// `base` carries connections to relays and to peers with addresses of their own. `config` brings the executor.
     /// Nothing is dialed before `run`, and requests wait.
     pub fn new(options: NetworkOptions, base: BaseTransport, config: swarm::Config) -> Self {
-        let NetworkOptions { identity, relays, rtc, direct_peers_max, has_ice_servers, clock, entropy, tasks } =
+        let NetworkOptions { identity, relays, rtc, direct_peers_max, has_ice_servers, gateway, clock, entropy, tasks } =
             options;
         let keypair = Keypair::ed25519_from_bytes(identity.seed()).expect("any 32 bytes are an ed25519 secret");
         let local = keypair.public().to_peer_id();
@@ -187,13 +193,19 @@ impl Network {
         let asked = favourites.clone();
         let admission: webrtc::Admission = Box::new(move |peer, others| lock(&asked).admits(peer, others));
         let direct = DirectOptions { rtc, peers_max: direct_peers_max, admission };
-        let swarm = behaviour::build(&keypair, identity.server_name(), base, direct, config);
+        let relays = parse_relays(&relays);
+        let gateway = gateway.and_then(|gateway| gateway::Door::new(gateway, identity.server_name(), &relays));
+        let listens: &[Spoken] = match &gateway {
+            Some(_) => &[Spoken::Homeservers, Spoken::Gateway],
+            None => &[Spoken::Homeservers],
+        };
+        let swarm = behaviour::build(&keypair, identity.server_name(), base, direct, listens, config);
         let (sender, receiver) = mpsc::unbounded();
         let direct = direct::Direct::new(swarm.behaviour().direct.is_enabled());
-        let relays = parse_relays(&relays);
         let reservations = relays.iter().map(RelayStatus::new).collect();
         let inner = Inner {
             local,
+            server_name: identity.server_name().to_owned(),
             relays,
             clock,
             entropy,
@@ -214,6 +226,7 @@ impl Network {
             reservations: RefCell::new(reservations),
             known: RefCell::default(),
             has_ice_servers,
+            gateway,
             sought: RefCell::default(),
             nudges: RefCell::default(),
             observer: RefCell::default(),
@@ -319,6 +332,7 @@ impl Inner {
             self.tell(NetworkEvent::Changed);
             return;
         }
+        self.gateway_gone(&peer);
         self.favourites().left(&peer);
         let was_homeserver = self.homeservers.borrow_mut().remove(&peer).is_some();
         if was_homeserver {

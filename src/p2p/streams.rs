@@ -1,4 +1,4 @@
-//! Opens and accepts HTTP streams on a connection of our choice.
+//! Opens and accepts HTTP streams on a connection of our choice: between homeservers, and between one and its gateway.
 //!
 //! libp2p-stream picks any connection of a peer, tells nobody which one an incoming stream came by, drops what comes
 //! too fast, and opens one stream at a time; between a relayed and a direct connection all of that matters.
@@ -35,9 +35,25 @@ use libp2p_webrtc_p2p::{
 };
 use thiserror::Error;
 
-use super::http;
+use super::{gateway, http};
 
-const PROTOCOL: StreamProtocol = StreamProtocol::new(http::PROTOCOL);
+/// Who speaks HTTP with whom on a stream, which is what its protocol says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// One homeserver with another.
+    Homeservers,
+    /// A homeserver with its gateway, or the other way round.
+    Gateway,
+}
+
+impl Spoken {
+    pub fn protocol(self) -> &'static str {
+        match self {
+            Self::Homeservers => http::PROTOCOL,
+            Self::Gateway => gateway::PROTOCOL,
+        }
+    }
+}
 
 /// A stream for HTTP, with credit or without.
 pub type HttpStream = Either<Stream, Credited<Stream>>;
@@ -47,8 +63,8 @@ const QUEUED_OPENS_MAX: usize = 64;
 
 #[derive(Debug, Error)]
 pub enum OpenError {
-    #[error("the peer does not speak {}", http::PROTOCOL)]
-    Unsupported,
+    #[error("the peer does not speak {0}")]
+    Unsupported(&'static str),
     #[error("too many streams are being opened to it")]
     TooMany,
     /// The connection is of no more use.
@@ -63,19 +79,25 @@ type Answer = oneshot::Sender<Result<HttpStream, OpenError>>;
 pub struct Incoming {
     pub peer: PeerId,
     pub connection: ConnectionId,
+    pub spoken: Spoken,
     pub stream: HttpStream,
 }
 
-#[derive(Default)]
 pub struct Behaviour {
+    listens: Vec<Spoken>,
     actions: VecDeque<ToSwarm<Incoming, Open>>,
 }
 
 impl Behaviour {
+    /// Accepts streams of these kinds; opens those of any.
+    pub fn new(listens: impl Into<Vec<Spoken>>) -> Self {
+        Self { listens: listens.into(), actions: VecDeque::new() }
+    }
+
     /// Opens a stream on `connection` and tells `answer`; dropped unanswered where that connection is gone.
-    pub fn open(&mut self, peer: PeerId, connection: ConnectionId, answer: Answer) {
+    pub fn open(&mut self, peer: PeerId, connection: ConnectionId, spoken: Spoken, answer: Answer) {
         let handler = NotifyHandler::One(connection);
-        self.actions.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event: Open(answer) });
+        self.actions.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event: Open(spoken, answer) });
     }
 }
 
@@ -90,7 +112,7 @@ impl NetworkBehaviour for Behaviour {
         _: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::new(is_direct(remote)))
+        Ok(Handler::new(&self.listens, is_direct(remote)))
     }
 
     fn handle_established_outbound_connection(
@@ -101,7 +123,7 @@ impl NetworkBehaviour for Behaviour {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::new(is_direct(remote)))
+        Ok(Handler::new(&self.listens, is_direct(remote)))
     }
 
     fn on_swarm_event(&mut self, _: FromSwarm) {}
@@ -110,9 +132,9 @@ impl NetworkBehaviour for Behaviour {
         &mut self,
         peer: PeerId,
         connection: ConnectionId,
-        Accepted(stream): THandlerOutEvent<Self>,
+        Accepted(spoken, stream): THandlerOutEvent<Self>,
     ) {
-        self.actions.push_back(ToSwarm::GenerateEvent(Incoming { peer, connection, stream }));
+        self.actions.push_back(ToSwarm::GenerateEvent(Incoming { peer, connection, spoken, stream }));
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
@@ -122,7 +144,7 @@ impl NetworkBehaviour for Behaviour {
 }
 
 /// To a connection: open a stream.
-pub struct Open(Answer);
+pub struct Open(Spoken, Answer);
 
 impl fmt::Debug for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,22 +154,28 @@ impl fmt::Debug for Open {
 
 /// From a connection: the peer opened a stream.
 #[derive(Debug)]
-pub struct Accepted(HttpStream);
+pub struct Accepted(Spoken, HttpStream);
 
-/// What is spoken on a connection, best first.
+/// What is spoken on a connection, best first: under which name, and whether with credit.
 #[derive(Clone)]
-pub struct Protocols(Vec<(StreamProtocol, bool)>);
+pub struct Protocols(Vec<(StreamProtocol, Spoken, bool)>);
 
 impl Protocols {
-    fn new(with_credit: bool) -> Self {
-        let credited = StreamProtocol::try_from_owned(protocol_name(http::PROTOCOL));
-        let credited = credited.ok().filter(|_| with_credit).map(|name| (name, true));
-        Self(credited.into_iter().chain([(PROTOCOL, false)]).collect())
+    fn new(spoken: &[Spoken], with_credit: bool) -> Self {
+        let names = |spoken: Spoken| {
+            let credited = StreamProtocol::try_from_owned(protocol_name(spoken.protocol())).ok();
+            let credited = credited.filter(|_| with_credit).map(|name| (name, spoken, true));
+            credited.into_iter().chain([(StreamProtocol::new(spoken.protocol()), spoken, false)])
+        };
+        Self(spoken.iter().copied().flat_map(names).collect())
     }
 
-    fn stream(&self, stream: Stream, spoken: &StreamProtocol) -> HttpStream {
-        let credited = self.0.iter().any(|(name, credited)| name == spoken && *credited);
-        if credited { Either::Right(Credited::new(stream)) } else { Either::Left(stream) }
+    /// The library negotiates no other protocol than one of these.
+    fn stream(&self, stream: Stream, name: &StreamProtocol) -> (Spoken, HttpStream) {
+        let found = self.0.iter().find(|(known, ..)| known == name);
+        let (spoken, credited) =
+            found.map_or((Spoken::Homeservers, false), |(_, spoken, credited)| (*spoken, *credited));
+        (spoken, if credited { Either::Right(Credited::new(stream)) } else { Either::Left(stream) })
     }
 }
 
@@ -156,39 +184,41 @@ impl UpgradeInfo for Protocols {
     type InfoIter = std::vec::IntoIter<StreamProtocol>;
 
     fn protocol_info(&self) -> Self::InfoIter {
-        self.0.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>().into_iter()
+        self.0.iter().map(|(name, ..)| name.clone()).collect::<Vec<_>>().into_iter()
     }
 }
 
 impl InboundUpgrade<Stream> for Protocols {
-    type Output = HttpStream;
+    type Output = (Spoken, HttpStream);
     type Error = Infallible;
-    type Future = Ready<Result<HttpStream, Infallible>>;
+    type Future = Ready<Result<Self::Output, Infallible>>;
 
-    fn upgrade_inbound(self, stream: Stream, spoken: StreamProtocol) -> Self::Future {
-        ready(Ok(self.stream(stream, &spoken)))
+    fn upgrade_inbound(self, stream: Stream, name: StreamProtocol) -> Self::Future {
+        ready(Ok(self.stream(stream, &name)))
     }
 }
 
 impl OutboundUpgrade<Stream> for Protocols {
-    type Output = HttpStream;
+    type Output = (Spoken, HttpStream);
     type Error = Infallible;
-    type Future = Ready<Result<HttpStream, Infallible>>;
+    type Future = Ready<Result<Self::Output, Infallible>>;
 
-    fn upgrade_outbound(self, stream: Stream, spoken: StreamProtocol) -> Self::Future {
-        ready(Ok(self.stream(stream, &spoken)))
+    fn upgrade_outbound(self, stream: Stream, name: StreamProtocol) -> Self::Future {
+        ready(Ok(self.stream(stream, &name)))
     }
 }
 
 pub struct Handler {
-    protocols: Protocols,
-    opens: VecDeque<Answer>,
-    accepted: VecDeque<HttpStream>,
+    listens: Protocols,
+    with_credit: bool,
+    opens: VecDeque<Open>,
+    accepted: VecDeque<Accepted>,
 }
 
 impl Handler {
-    fn new(with_credit: bool) -> Self {
-        Self { protocols: Protocols::new(with_credit), opens: VecDeque::new(), accepted: VecDeque::new() }
+    fn new(listens: &[Spoken], with_credit: bool) -> Self {
+        let listens = Protocols::new(listens, with_credit);
+        Self { listens, with_credit, opens: VecDeque::new(), accepted: VecDeque::new() }
     }
 }
 
@@ -198,58 +228,56 @@ impl ConnectionHandler for Handler {
     type InboundProtocol = Protocols;
     type OutboundProtocol = Protocols;
     type InboundOpenInfo = ();
-    type OutboundOpenInfo = Answer;
+    type OutboundOpenInfo = Open;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
-        SubstreamProtocol::new(self.protocols.clone(), ())
+        SubstreamProtocol::new(self.listens.clone(), ())
     }
 
     fn poll(
         &mut self,
         _: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Answer, Self::ToBehaviour>> {
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Open, Self::ToBehaviour>> {
         // A connection polls its handler after every event it gives it, so there is no waker to keep.
-        if let Some(stream) = self.accepted.pop_front() {
-            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(Accepted(stream)));
+        if let Some(accepted) = self.accepted.pop_front() {
+            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(accepted));
         }
-        if let Some(answer) = self.opens.pop_front() {
-            let protocol = SubstreamProtocol::new(self.protocols.clone(), answer);
+        if let Some(open) = self.opens.pop_front() {
+            let protocol = SubstreamProtocol::new(Protocols::new(&[open.0], self.with_credit), open);
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
         Poll::Pending
     }
 
-    fn on_behaviour_event(&mut self, Open(answer): Open) {
+    fn on_behaviour_event(&mut self, open: Open) {
         if self.opens.len() < QUEUED_OPENS_MAX {
-            self.opens.push_back(answer);
+            self.opens.push_back(open);
         } else {
-            let _ = answer.send(Err(OpenError::TooMany));
+            let _ = open.1.send(Err(OpenError::TooMany));
         }
     }
 
-    fn on_connection_event(
-        &mut self,
-        event: ConnectionEvent<Self::InboundProtocol, Self::OutboundProtocol, (), Answer>,
-    ) {
+    fn on_connection_event(&mut self, event: ConnectionEvent<Self::InboundProtocol, Self::OutboundProtocol, (), Open>) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) => {
-                self.accepted.push_back(protocol);
+                let (spoken, stream) = protocol;
+                self.accepted.push_back(Accepted(spoken, stream));
             }
             // Whoever asked may have stopped waiting: then the stream is dropped, and reset.
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
-                let _ = info.send(Ok(protocol));
+                let _ = info.1.send(Ok(protocol.1));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { error, info }) => {
-                let _ = info.send(Err(open_error(error)));
+                let _ = info.1.send(Err(open_error(error, info.0)));
             }
             _ => {}
         }
     }
 }
 
-fn open_error(error: StreamUpgradeError<Infallible>) -> OpenError {
+fn open_error(error: StreamUpgradeError<Infallible>, spoken: Spoken) -> OpenError {
     match error {
-        StreamUpgradeError::NegotiationFailed => OpenError::Unsupported,
+        StreamUpgradeError::NegotiationFailed => OpenError::Unsupported(spoken.protocol()),
         StreamUpgradeError::Timeout => OpenError::Broken("the peer did not answer a new stream in time".to_owned()),
         StreamUpgradeError::Io(error) => OpenError::Broken(error.to_string()),
         StreamUpgradeError::Apply(never) => match never {},

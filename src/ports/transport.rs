@@ -4,6 +4,8 @@ use futures::future::LocalBoxFuture;
 use ruma::{OwnedServerName, ServerName};
 use thiserror::Error;
 
+use crate::domain::zone::Found;
+
 /// Which of the kept-alive streams to a peer a request takes, so that nothing waits behind a big answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
@@ -13,8 +15,25 @@ pub enum Lane {
     Queries,
 }
 
+/// Whether there is a way to a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// There is one at this moment.
+    Now,
+    /// None that is known of now; it may come.
+    Later,
+    /// None, and by the names of the two there will be none.
+    Never {
+        /// What a person is told: the rest of a sentence that says so.
+        reason: String,
+    },
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TransportError {
+    /// The two servers are on networks that do not meet: nothing was tried, and nothing will help.
+    #[error("{server} cannot be reached from here: {reason}")]
+    NeverReachable { server: OwnedServerName, reason: String },
     /// No connection to that server and none could be made.
     #[error("{server} is not reachable: {reason}")]
     Unreachable { server: OwnedServerName, reason: String },
@@ -52,6 +71,16 @@ pub trait Transport {
 
     /// Servers with a live connection right now. The shell calls `Homeserver::peer_connected` when one joins them.
     fn connected(&self) -> Vec<OwnedServerName>;
+
+    /// Whether there is a way to `server`, which is another one than this.
+    fn reach(&self, server: &ServerName) -> Reach {
+        if self.connected().iter().any(|connected| connected == server) { Reach::Now } else { Reach::Later }
+    }
+
+    /// Where `server` is to be found, as far as is known: by its name, unless more is.
+    fn found(&self, server: &ServerName) -> Found {
+        Found::of(server)
+    }
 
     /// Multiaddresses at which `server` was reached, says it is, or is said to be, best first.
     fn known_addresses(&self, _server: &ServerName) -> Vec<String> {

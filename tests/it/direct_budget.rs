@@ -14,7 +14,7 @@ use libp2p::{
 };
 use libp2p_webrtc_p2p::backend::memory::MemoryNetwork;
 use warren::{
-    api::{self, Origin},
+    api,
     domain::identity::DEFAULT_SUFFIX,
     homeserver::{Options, identity},
     p2p::{
@@ -121,6 +121,7 @@ impl World {
             rtc: Some(Box::new(self.rtc.clone())),
             direct_peers_max: BUDGET,
             has_ice_servers: false,
+            gateway: None,
             clock: Rc::new(self.clock.clone()),
             entropy,
             tasks: Rc::new(tasks),
@@ -130,9 +131,9 @@ impl World {
         let server = TestServer::start_in(&self.surroundings, disk, transport, seed, Options::default());
         let (asked, told) = (Rc::downgrade(&server.homeserver), Rc::downgrade(&server.homeserver));
         network.run(
-            Rc::new(move |key, request| {
+            Rc::new(move |caller, request| {
                 let homeserver = asked.upgrade().expect("it lives as long as the test");
-                async move { api::handle(&homeserver, request, Origin::Peer(key)).await }.boxed_local()
+                async move { api::handle(&homeserver, request, caller.into()).await }.boxed_local()
             }),
             Rc::new(move |event| match (event, told.upgrade()) {
                 (NetworkEvent::PeerConnected(peer), Some(homeserver)) => homeserver.peer_connected(peer),

@@ -11,9 +11,9 @@ use ruma::{OwnedServerName, ServerName};
 use serde_json::Value;
 use warren::{
     api::{self, Origin},
-    domain::identity::PublicKey,
+    domain::{identity::PublicKey, zone::Found},
     homeserver::{Homeserver, Options},
-    ports::{Clock, Lane, Tasks, Transport, TransportError},
+    ports::{Clock, Lane, Reach, Tasks, Transport, TransportError},
     storage::memory::MemoryDisk,
 };
 
@@ -65,6 +65,8 @@ struct State {
     links: RefCell<BTreeMap<(OwnedServerName, OwnedServerName), Link>>,
     carried: RefCell<Vec<Carried>>,
     seeds: Cell<u64>,
+    /// Whether servers with ordinary names are reached by no peer.
+    web_is_elsewhere: Cell<bool>,
 }
 
 /// A network of homeservers on one loop and one clock.
@@ -118,6 +120,11 @@ impl Network {
         let peer = Rc::new(Peer::named(self.next_seed() as u8, name));
         self.state.stations.borrow_mut().insert(peer.name().to_owned(), Station::Peer(peer.clone()));
         peer
+    }
+
+    /// From now on servers with ordinary names are on the web alone, which nobody here reaches.
+    pub fn web_is_elsewhere(&self) {
+        self.state.web_is_elsewhere.set(true);
     }
 
     fn next_seed(&self) -> u64 {
@@ -289,6 +296,20 @@ impl Transport for NetworkEnd {
         let names: BTreeSet<_> = self.network.state.stations.borrow().keys().cloned().collect();
         let open = |other: &OwnedServerName| *other != name && self.network.link_of(&name, other) != Link::Down;
         names.into_iter().filter(open).collect()
+    }
+
+    fn reach(&self, server: &ServerName) -> Reach {
+        if self.found(server) == Found::OnTheWeb {
+            return Reach::Never { reason: "the web is elsewhere".to_owned() };
+        }
+        if self.connected().iter().any(|other| other == server) { Reach::Now } else { Reach::Later }
+    }
+
+    fn found(&self, server: &ServerName) -> Found {
+        match Found::of(server) {
+            Found::OnTheWeb if !self.network.state.web_is_elsewhere.get() => Found::OnBoth,
+            found => found,
+        }
     }
 
     fn known_addresses(&self, server: &ServerName) -> Vec<String> {

@@ -186,6 +186,12 @@ impl TestServer {
         self.answered(self.queue_as(origin, request))
     }
 
+    /// A request that came by a gateway, as it stands.
+    #[track_caller]
+    pub fn send_through(&self, gateway: PublicKey, request: api::Request) -> Answer {
+        self.answered(self.queue_as(Origin::Gateway(gateway), request))
+    }
+
     #[track_caller]
     fn answered(&self, pending: Pending) -> Answer {
         self.settle();

@@ -57,6 +57,7 @@ mod federation_absent;
 mod federation_ancestry;
 mod federation_auth;
 mod federation_directory;
+mod federation_gateway;
 mod federation_history;
 mod federation_hostile_access;
 mod federation_hostile_events;

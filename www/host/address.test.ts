@@ -54,10 +54,23 @@ test("only /sync is a long poll", () => {
   expect(isLongPoll({ method: "GET", url: "/_matrix/client/v3/synchronous" })).toBe(false);
 });
 
+test("a gateway has a peer id and a zone, or is none", () => {
+  const gateway = { peer: "12D3KooWexample", zone: "tabs.example.org" };
+  expect(parseConfig({ gateway })?.gateway).toEqual(gateway);
+  for (const bad of [null, "x", {}, { peer: "a" }, { ...gateway, peer: 5 }, { ...gateway, peer: "a/b" }, { ...gateway, zone: "NOT a zone" }]) {
+    expect(parseConfig({ gateway: bad })?.gateway).toBeUndefined();
+  }
+});
+
 test("what the server offers is taken where it is well-formed", () => {
   expect(parseConfig({ version: 1, relays: ["/ip4/1.2.3.4", 5], serverNameSuffix: "example.org", publicUrl: "https://w.example" })).toEqual({
     version: 1, relays: ["/ip4/1.2.3.4"], iceServers: [], serverNameSuffix: "example.org", publicUrl: "https://w.example", build: undefined,
   });
   expect(parseConfig({ relays: "all", serverNameSuffix: "NOT a name" })).toMatchObject({ relays: [], serverNameSuffix: "alt" });
+  const longest = `${"a".repeat(54)}.${"b".repeat(54)}.${"c".repeat(57)}`;
+  expect(parseConfig({ serverNameSuffix: longest })?.serverNameSuffix).toBe(longest);
+  for (const suffix of [`${longest}d`, "a..b", "-a.b", "a-.b", "a.b:8448", "a/b", "a b", `${"a".repeat(64)}.b`, " ", "é"]) {
+    expect(parseConfig({ serverNameSuffix: suffix })?.serverNameSuffix).toBe("alt");
+  }
   expect([parseConfig(null), parseConfig("x"), parseConfig(7)]).toEqual([undefined, undefined, undefined]);
 });

@@ -87,14 +87,15 @@ export class LocalHomeserver {
   async #startOn(host: Pick<typeof Host, "start">, storage: StorageChoice): Promise<Running> {
     const { profile, config, rtc } = this.options;
     const database = `warren/${profile}`;
-    const { relays, iceServers, hideAddresses = false, serverNameSuffix } = config;
+    const { relays, iceServers, hideAddresses = false, serverNameSuffix, gateway } = config;
     this.hosting = { ...this.hosting, storage };
     try {
       const onStatus = (status: HostStatus) => {
         if (status.storage.error === "fenced") return this.options.onFenced();
         this.#tell({ ...this.hosting, status });
       };
-      return await host.start({ profile, database, storage: storage.kind, relays, iceServers, hideAddresses, serverNameSuffix }, onStatus, rtc);
+      const names = { serverNameSuffix, gateway };
+      return await host.start({ profile, database, storage: storage.kind, relays, iceServers, hideAddresses, ...names }, onStatus, rtc);
     } catch (error) {
       const instead = storage.kind === "indexeddb" && hostError(error).code === "storage_unavailable" && (await chooseMemory());
       if (instead) return this.#startOn(host, instead);

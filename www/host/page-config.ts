@@ -2,6 +2,8 @@
 import type { PageConfig } from "../protocol/messages.ts";
 
 const SAVED_UNDER = "warren.config";
+/** 230 characters of a server name, less a key of 62 and a dot. */
+const ZONE_MAX_CHARS = 167;
 /** With an older answer at hand, the network is not waited for longer than this. */
 const NETWORK_WAIT_MS = 400;
 const TRY_AGAIN_AFTER_MS = 2_000;
@@ -46,11 +48,25 @@ export function parseConfig(json: unknown): PageConfig | undefined {
     version: typeof given.version === "number" ? given.version : 1,
     relays: Array.isArray(given.relays) ? given.relays.filter((relay) => typeof relay === "string") : [],
     iceServers: Array.isArray(given.iceServers) ? given.iceServers.filter(isIceServer) : [],
-    serverNameSuffix: /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(suffix) ? suffix : "alt",
+    serverNameSuffix: isZone(suffix) ? suffix : "alt",
+    gateway: gatewayOf(given.gateway),
     publicUrl: text(given.publicUrl, globalThis.location?.origin ?? ""),
     exposedTabs: typeof given.exposedTabs === "string" && given.exposedTabs ? given.exposedTabs : undefined,
     build: typeof given.build === "string" ? given.build : undefined,
   };
+}
+
+/** The peer id of a gateway, and the zone that names end in. */
+function gatewayOf(given: unknown): PageConfig["gateway"] {
+  const { peer, zone } = (given ?? {}) as { peer?: unknown; zone?: unknown };
+  if (typeof peer !== "string" || typeof zone !== "string") return undefined;
+  return /^[A-Za-z0-9]{1,128}$/.test(peer) && isZone(zone) ? { peer, zone } : undefined;
+}
+
+/** A DNS name that leaves room for the key in front: a profile keeps its name for good, so what cannot be one is refused. */
+function isZone(name: string): boolean {
+  const label = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+  return name.length <= ZONE_MAX_CHARS && name.split(".").every((part) => label.test(part));
 }
 
 function isIceServer(server: unknown): server is PageConfig["iceServers"][number] {

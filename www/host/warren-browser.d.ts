@@ -12,6 +12,7 @@ declare module "warren-browser" {
     iceServers: RTCIceServer[];
     hideAddresses: boolean;
     serverNameSuffix: string;
+    gateway?: { peer: string; zone: string };
   }
 
   export class Host {

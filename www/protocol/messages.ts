@@ -109,6 +109,8 @@ export interface PageConfig {
   /** The person's own wish: nobody shall learn this device's addresses. */
   hideAddresses?: boolean;
   serverNameSuffix: string;
+  /** Which of the relays carries requests to servers of the web and back, for homeservers whose name ends in its zone. */
+  gateway?: { peer: string; zone: string };
   /** Where others reach this page; links begin with it. */
   publicUrl: string;
   /** Where tools of this machine reach the homeserver of this tab, if it connects to `/tabs` (`--expose-tabs`). */

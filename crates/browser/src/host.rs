@@ -33,7 +33,7 @@ use crate::{
 use warren::{
     api::{self, Origin},
     homeserver::{Homeserver, Options, identity},
-    p2p::network::{DIRECT_PEERS_MAX, Network, NetworkOptions},
+    p2p::network::{self, DIRECT_PEERS_MAX, Network, NetworkOptions},
     ports::{Environment, Store},
     storage::{memory::MemoryStore, tables::SCHEMA_VERSION},
 };
@@ -54,6 +54,8 @@ struct Config {
     /// Servers that help to find direct paths, as an `RTCConfiguration` names them.
     #[serde(default)]
     ice_servers: Vec<IceServer>,
+    /// The relay through which servers of the web are reached, and that tells their keys.
+    gateway: Option<Gateway>,
     /// Of these only TURN servers are used, and nobody is told an address of this device.
     #[serde(default)]
     hide_addresses: bool,
@@ -64,6 +66,12 @@ struct Config {
 
 fn default_log_level() -> String {
     "info".to_owned()
+}
+
+#[derive(Debug, Deserialize)]
+struct Gateway {
+    peer: String,
+    zone: String,
 }
 
 /// `RTCIceServer`.
@@ -187,10 +195,14 @@ impl Host {
         let clock = Rc::new(BrowserClock);
         let tasks = BrowserTasks::default();
         let identity = Rc::new(identity::load_or_create(store.clone(), &*entropy, &config.server_name_suffix).await?);
+        let gateway = config.gateway.map(|Gateway { peer, zone }| network::Gateway { peer, zone });
+        // The page came from there: whoever serves it can do worse than tell wrong keys.
+        let notaries = gateway.iter().filter_map(network::Gateway::server_name).collect();
         let (network, neighbours) = peer_transport::prepare(NetworkOptions {
             identity: identity.clone(),
             relays: config.relays,
             direct_peers_max: DIRECT_PEERS_MAX,
+            gateway,
             has_ice_servers: !config.ice_servers.is_empty(),
             rtc: rtc.map(|port| rtc_backend(port, config.ice_servers, config.hide_addresses)),
             clock: clock.clone(),
@@ -218,7 +230,7 @@ impl Host {
             push_gateways: None,
         };
         // They touch no person: only what asks without end.
-        let options = Options { limit_rates: true, ..Options::default() };
+        let options = Options { limit_rates: true, notaries, ..Options::default() };
         let homeserver = Homeserver::start(environment, identity, options).await.inspect_err(|_| {
             status.stop();
             tasks.stop();

@@ -17,7 +17,7 @@ use crate::{
     websocket::WebSocketTransport,
 };
 use warren::{
-    api::{self, Origin},
+    api,
     homeserver::Homeserver,
     p2p::{
         connections::Path,
@@ -47,9 +47,9 @@ pub fn prepare(options: NetworkOptions) -> (Network, Option<Neighbours>) {
 /// Dials the relays and the neighbours, answers peers with `homeserver`, and keeps `status` true.
 pub fn run(network: &Network, neighbours: Option<&Neighbours>, homeserver: &Rc<Homeserver>, status: &StatusReporter) {
     let answering = homeserver.clone();
-    let handler: PeerHandler = Rc::new(move |key, request| {
+    let handler: PeerHandler = Rc::new(move |caller, request| {
         let homeserver = answering.clone();
-        async move { api::handle(&homeserver, request, Origin::Peer(key)).await }.boxed_local()
+        async move { api::handle(&homeserver, request, caller.into()).await }.boxed_local()
     });
     let (observed, homeserver, reporter) = (network.clone(), homeserver.clone(), status.clone());
     let observer = move |event| match event {

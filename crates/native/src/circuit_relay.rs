@@ -18,12 +18,17 @@ use libp2p::{
     identify,
     identity::Keypair,
     memory_connection_limits, noise, ping, relay, swarm,
-    swarm::{NetworkBehaviour, SwarmEvent},
+    swarm::{NetworkBehaviour, SwarmEvent, behaviour::toggle::Toggle},
     yamux,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::handed_over_sockets::{Arrival, HandedOverSockets};
+use warren::p2p::streams::{self, Spoken};
+
+use crate::{
+    gateway::link::{Connected, RelayEnd},
+    handed_over_sockets::{Arrival, HandedOverSockets},
+};
 
 /// Sockets of the relay, counted from the WebSocket handshake on.
 const SOCKETS_MAX: usize = 2048;
@@ -83,6 +88,8 @@ pub struct RelaySettings {
     pub circuit_duration: Duration,
     /// Of both directions together.
     pub circuit_bytes: u64,
+    /// Takes the streams that tabs open to their gateway, if there is one, and asks for streams to tabs.
+    pub gateway: Option<RelayEnd>,
 }
 
 /// How many of what the relay carries right now.
@@ -153,9 +160,37 @@ where
     let mut swarm = build_swarm(&settings, sockets);
     let mut reserved = HashSet::new();
     door.counts.circuits.store(0, Ordering::Relaxed);
+    let mut connected = Connected::default();
     loop {
-        let event = swarm.select_next_some().await;
+        let event = tokio::select! {
+            event = swarm.select_next_some() => event,
+            open = asked(settings.gateway.as_ref()) => {
+                if let Some(streams) = swarm.behaviour_mut().streams.as_mut() {
+                    connected.open(open, streams);
+                }
+                continue;
+            }
+        };
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Streams(incoming)) => {
+                if let Some(gateway) = &settings.gateway {
+                    gateway.accept(incoming);
+                }
+                continue;
+            }
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => connected.made(peer_id, connection_id),
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => connected.ended(peer_id, connection_id),
+            _ => {}
+        }
         notice(event, &mut swarm, &mut reserved, &door.counts);
+    }
+}
+
+/// What the gateway asks for next; never anything where there is none.
+async fn asked(gateway: Option<&RelayEnd>) -> crate::gateway::link::Open {
+    match gateway {
+        Some(gateway) => gateway.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -166,6 +201,7 @@ struct Behaviour {
     relay: relay::Behaviour,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
+    streams: Toggle<streams::Behaviour>,
 }
 
 fn build_swarm<S>(settings: &RelaySettings, sockets: HandedOverSockets<S>) -> Swarm<Behaviour>
@@ -212,6 +248,7 @@ fn build_behaviour(settings: &RelaySettings) -> Behaviour {
         relay: relay::Behaviour::new(public_key.to_peer_id(), relay_limits(settings)),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
+        streams: settings.gateway.as_ref().map(|_| streams::Behaviour::new([Spoken::Gateway])).into(),
     }
 }
 
@@ -310,6 +347,7 @@ mod tests {
             external: "/dns4/localhost/tcp/8080/ws".parse().unwrap(),
             circuit_duration: Duration::from_secs(1),
             circuit_bytes: 1,
+            gateway: None,
         }
     }
 

@@ -4,6 +4,7 @@ mod disk_store;
 mod exposed_tabs;
 mod federation;
 mod freed_memory;
+mod gateway;
 mod handed_over_sockets;
 mod http_listener;
 mod ice_servers;

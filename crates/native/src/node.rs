@@ -1,6 +1,6 @@
 //! `warren node`: puts the disk, the network, the homeserver and its HTTP door together and runs until it is told to stop.
-mod client_door;
-mod environment;
+pub mod client_door;
+pub mod environment;
 mod federation_door;
 mod metrics;
 mod peer_transport;
@@ -156,6 +156,7 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
         rtc: None,
         direct_peers_max: DIRECT_PEERS_MAX,
         has_ice_servers: false,
+        gateway: None,
         clock: clock.clone(),
         entropy: entropy.clone(),
         tasks: tasks.clone(),

@@ -7,13 +7,12 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{node::settings::NodeFlags, public_url::PublicUrl};
+use warren::domain::zone::Zone;
+
+use crate::{gateway::flags::GatewayFlags, node::settings::NodeFlags, public_url::PublicUrl};
 
 /// RFC 9476: a name under `alt` is never looked up in DNS. The same default as the core's.
 const DEFAULT_NAME_SUFFIX: &str = "alt";
-
-/// A server name is a label of 62 characters, a dot and the suffix; the Matrix specification allows 230 in all and DNS 253.
-const NAME_SUFFIX_MAX_CHARS: usize = 230 - 63;
 
 /// What one relayed connection may last, in seconds, unless the flag says otherwise.
 const CIRCUIT_SECONDS_DEFAULT: u64 = 10 * 60;
@@ -70,8 +69,11 @@ pub struct ServeOptions {
     pub site: Option<PathBuf>,
 
     /// What the names of homeservers made by this page end in
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_NAME_SUFFIX, value_parser = parse_name_suffix)]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_NAME_SUFFIX, value_parser = parse_name_suffix, conflicts_with = "gateway_zone")]
     pub name_suffix: String,
+
+    #[command(flatten)]
+    pub gateway: GatewayFlags,
 
     /// UDP address and port where browsers learn the address they are seen from (STUN), or "off"
     /// [default: the same as --listen]
@@ -167,19 +169,7 @@ fn parse_loopback(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn parse_name_suffix(text: &str) -> Result<String, String> {
-    let label_is_valid = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if text.len() > NAME_SUFFIX_MAX_CHARS {
-        return Err(format!("longer than {NAME_SUFFIX_MAX_CHARS} characters"));
-    }
-    if !text.split('.').all(label_is_valid) {
-        return Err("not a DNS name of lower-case letters, digits and hyphens".to_owned());
-    }
-    Ok(text.to_owned())
+    Zone::parse(text).map(|zone| zone.as_str().to_owned())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tokio::net::UdpSocket;
 use crate::{
     circuit_relay::{self, RelaySettings},
     exposed_tabs::ExposedTabs,
+    gateway::{Gateway, GatewayError},
     handed_over_sockets::websocket_multiaddr,
     http_listener::{self, Answering, ListenError},
     ice_servers::{self, IceServer, IceServersError},
@@ -38,6 +39,10 @@ pub enum ServeError {
     IceServers(#[from] IceServersError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    GatewaySettings(#[from] GatewayError),
+    #[error("cannot start the gateway: {0}")]
+    Gateway(io::Error),
     #[error("cannot answer STUN on UDP {address}: {source}; choose another place or \"off\" with --stun")]
     Stun { address: SocketAddr, source: io::Error },
     #[error(
@@ -74,23 +79,30 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     if let Some(port) = start_stun(options.stun, address).await? {
         ice_servers.insert(0, IceServer::stun(public_url.stun_url(port)));
     }
+    let gateway = Gateway::prepare(options.gateway, &keypair).await?;
+    let (gateway, link) = gateway.unzip();
     let relay = circuit_relay::start(RelaySettings {
         keypair,
         listen: websocket_multiaddr(address),
         external: public_url.multiaddr(),
         circuit_duration: Duration::from_secs(options.circuit_seconds),
         circuit_bytes: options.circuit_bytes,
+        gateway: link,
     });
     tracing::info!(%address, %peer_id, site = %site.dir().display(), "listening");
     let routes = Arc::new(Routes {
         site,
         config: PageConfig::new(&public_url, peer_id, ice_servers, options.name_suffix)
+            .with_gateway(peer_id, gateway.as_ref().map(Gateway::zone))
             .exposing_tabs(exposed_tabs.as_ref().map(|(_, address)| *address)),
         security: SecurityHeaders::new(&public_url),
         relay,
         relay_peer_id: peer_id.to_string(),
         exposed_tabs: exposed_tabs.map(|(tabs, _)| tabs),
     });
+    if let Some(gateway) = gateway {
+        gateway.start().map_err(ServeError::Gateway)?;
+    }
     let stop = stop_signal().map_err(ServeError::Signals)?;
     announce(&public_url).map_err(ServeError::Output)?;
     let answer = move |request, remote| {

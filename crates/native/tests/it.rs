@@ -1,4 +1,6 @@
 //! The real program, started on a free port of this machine, seen from outside.
+#[path = "it/gateway.rs"]
+mod gateway;
 #[path = "it/hostile.rs"]
 mod hostile;
 #[path = "it/node.rs"]

@@ -23,6 +23,7 @@ use crate::{
         },
         transactions::TransactionError,
     },
+    ports::TransportError,
 };
 
 /// What a peer says that does not know a room's version.
@@ -140,6 +141,7 @@ impl From<InviteError> for ApiError {
             InviteError::AlreadyJoined(_) => Self::forbidden(error.to_string()),
             InviteError::NoSuchUser(_) => Self::not_found(error.to_string()),
             InviteError::Blocked(_) => Self::invite_blocked(error.to_string()),
+            InviteError::Apart(_) => Self::forbidden(error.to_string()),
             InviteError::Refused(error) => error.into(),
         }
     }
@@ -152,6 +154,7 @@ impl From<JoinError> for ApiError {
             JoinError::Append(error) => error.into(),
             JoinError::Restricted(error) => error.into(),
             JoinError::NoServer => Self::not_found(error.to_string()),
+            JoinError::Apart(_) => Self::forbidden(error.to_string()),
             JoinError::Peer(error) => error.into(),
             JoinError::Version(version) => Self::new(
                 StatusCode::BAD_REQUEST,
@@ -194,6 +197,7 @@ impl From<PeerError> for ApiError {
             PeerError::Refused { errcode, .. } if errcode == UNABLE_TO_GRANT_JOIN => {
                 Self::new(StatusCode::BAD_REQUEST, ErrorKind::UnableToGrantJoin, message)
             }
+            PeerError::Transport(TransportError::NeverReachable { .. }) => Self::forbidden(message),
             PeerError::Refused { .. } | PeerError::Transport(_) | PeerError::Malformed { .. } => bad_gateway(message),
             PeerError::Unsendable(reason) => Self::internal(&reason),
         }

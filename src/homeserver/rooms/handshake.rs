@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::{
     Room, acl,
+    apart::{self, Apart},
     append::{Append, AppendError, Audience, Placement},
     create::state_draft,
     history::{self, HistoryError},
@@ -63,6 +64,12 @@ impl From<AppendError> for HandshakeError {
     }
 }
 
+impl From<Apart> for HandshakeError {
+    fn from(apart: Apart) -> Self {
+        Self::Forbidden(apart.to_string())
+    }
+}
+
 impl From<RestrictedError> for HandshakeError {
     fn from(error: RestrictedError) -> Self {
         match error {
@@ -83,6 +90,9 @@ pub async fn template(
     origin: &OwnedServerName,
 ) -> Result<(RoomVersionId, Box<RawJsonValue>), HandshakeError> {
     let room = open_room(server, room_id, origin).await?;
+    if membership != MembershipState::Leave {
+        apart::in_room(server, &room, origin)?;
+    }
     if user.server_name() != origin {
         return Err(HandshakeError::Forbidden("you may ask for users of your own server only".to_owned()));
     }
@@ -125,6 +135,7 @@ pub async fn accept_join(
     omit_members: bool,
 ) -> Result<Welcome, HandshakeError> {
     let room = open_room(server, room_id, origin).await?;
+    apart::in_room(server, &room, origin)?;
     let servers = room.joined_servers().into_iter().collect();
     let vouched = vouched(server, &room, event)?;
     let event = vouched.as_deref().unwrap_or(event);

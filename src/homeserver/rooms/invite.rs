@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::{
     acl,
+    apart::{self, Apart},
     append::{Append, AppendError, Audience, Placement},
     create::state_draft,
     membership::member_content,
@@ -24,7 +25,7 @@ use crate::{
         room_version::{self, UnsupportedRoomVersion},
     },
     homeserver::{Homeserver, key_ring::verify, notifications, peers::PeerError, user_rows},
-    ports::{Batch, Lane, StoreError},
+    ports::{Batch, Lane, Reach, StoreError},
     storage::tables::{MembershipRow, Memberships, Users},
 };
 
@@ -43,6 +44,8 @@ pub enum InviteError {
     NoSuchUser(OwnedUserId),
     #[error("{0} wants no invites")]
     Blocked(OwnedUserId),
+    #[error(transparent)]
+    Apart(#[from] Apart),
     /// The invited user's server said no.
     #[error("{0}")]
     Refused(PeerError),
@@ -82,7 +85,9 @@ pub async fn invite(
         append.draft(draft(content), None).await?;
         return Ok(append.commit().await?);
     }
-    if room.has_joined_server(&destination) || !server.environment.transport.connected().contains(&destination) {
+    apart::from_us(server, &destination)?;
+    apart::in_room(server, &room, &destination)?;
+    if room.has_joined_server(&destination) || server.environment.transport.reach(&destination) != Reach::Now {
         return invite_later(server, &room, draft(content), &destination).await;
     }
     let append = Append::begin(server, &room).await;

@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use super::{
     Room,
+    apart::Apart,
     append::{Append, AppendError, Audience, Placement},
     create::state_draft,
     ingest,
@@ -58,6 +59,8 @@ pub enum JoinError {
     Restricted(RestrictedError),
     #[error("no server is known that could let you in")]
     NoServer,
+    #[error(transparent)]
+    Apart(#[from] Apart),
     /// Every server was asked; this is what the last one said.
     #[error(transparent)]
     Peer(PeerError),
@@ -91,7 +94,12 @@ impl JoinError {
     pub(super) fn is_verdict(&self) -> bool {
         match self {
             Self::Peer(PeerError::Refused { .. }) | Self::Append(_) | Self::Restricted(_) => true,
-            Self::Store(_) | Self::NoServer | Self::Peer(_) | Self::Version(_) | Self::Dishonest { .. } => false,
+            Self::Store(_)
+            | Self::NoServer
+            | Self::Apart(_)
+            | Self::Peer(_)
+            | Self::Version(_)
+            | Self::Dishonest { .. } => false,
         }
     }
 }

@@ -11,14 +11,14 @@ use ruma::{
 };
 use serde_json::value::RawValue as RawJsonValue;
 
-use super::{create::now, join::JoinError, membership::member_content, restricted::AUTHORISED_VIA};
+use super::{apart, create::now, join::JoinError, membership::member_content, restricted::AUTHORISED_VIA};
 use crate::{
     domain::{
         event::{Pdu, draft::seal_template, object::EventObject, reference},
         room_version,
     },
     homeserver::{Homeserver, refusals},
-    ports::{Lane, StoreError},
+    ports::{Lane, Reach},
     storage::tables::Memberships,
 };
 
@@ -50,13 +50,13 @@ pub async fn leave_through(
 }
 
 /// Who may let us in: those named, the inviter's server, the server in the room id, those that were in the room when we
-/// left it; those connected first.
+/// left it; those there is a way to now first. Errs where there will be a way to none of them.
 pub(super) async fn candidates(
     server: &Homeserver,
     room_id: &RoomId,
     user: &OwnedUserId,
     via: &[OwnedServerName],
-) -> Result<Vec<OwnedServerName>, StoreError> {
+) -> Result<Vec<OwnedServerName>, JoinError> {
     let invited = server.database.get::<Memberships>(&(user.clone(), room_id.to_owned())).await?;
     let inviter = invited.filter(|row| row.membership == MembershipState::Invite);
     let inviter = inviter.map(|row| row.sender.server_name().to_owned());
@@ -71,9 +71,8 @@ pub(super) async fn candidates(
         .filter(|candidate| candidate != server.server_name() && seen.insert(candidate.clone()))
         .take(SERVERS_TRIED_MAX)
         .collect();
-    let connected = server.environment.transport.connected();
-    candidates.sort_by_key(|candidate| !connected.contains(candidate));
-    Ok(candidates)
+    candidates.sort_by_key(|candidate| server.environment.transport.reach(candidate) != Reach::Now);
+    Ok(apart::reachable(server, candidates)?)
 }
 
 pub(super) async fn ask_patiently<R>(

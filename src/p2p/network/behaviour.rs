@@ -19,7 +19,10 @@ use libp2p::{
 use libp2p_webrtc_p2p::{self as webrtc, backend::RtcBackend};
 use ruma::ServerName;
 
-use crate::p2p::{peer_name, streams};
+use crate::p2p::{
+    peer_name,
+    streams::{self, Spoken},
+};
 
 /// A transport whose connections are authenticated and multiplexed.
 pub type BaseTransport = Boxed<(PeerId, StreamMuxerBox)>;
@@ -78,6 +81,7 @@ pub(super) fn build(
     server_name: &ServerName,
     base: BaseTransport,
     direct: DirectOptions,
+    listens: &[Spoken],
     config: swarm::Config,
 ) -> Swarm<Behaviour> {
     let local = keypair.public().to_peer_id();
@@ -116,7 +120,7 @@ pub(super) fn build(
         direct: direct.map(|direct| direct.with_peers_max(peers_max).with_admission(admission)).into(),
         identify: webrtc::Unaddressed(identify::Behaviour::new(identify)),
         ping: ping::Behaviour::new(ping),
-        streams: streams::Behaviour::default(),
+        streams: streams::Behaviour::new(listens),
     };
     let config = config
         .with_idle_connection_timeout(Duration::from_secs(IDLE_CONNECTION_S))

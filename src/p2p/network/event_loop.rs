@@ -33,7 +33,7 @@ use crate::p2p::{
     address_book::Provenance,
     connections::Path,
     http, peer_name,
-    streams::{HttpStream, Incoming, OpenError},
+    streams::{HttpStream, Incoming, OpenError, Spoken},
 };
 
 /// A connection that both sides give up is closed after this many milliseconds: what runs on it ends in peace.
@@ -85,7 +85,9 @@ impl EventLoop {
                 self.dial(options, answer);
             }
             Command::DialDirect { peer, answer } => self.dial_direct(peer, answer),
-            Command::OpenStream { peer, connection, answer } => self.open_stream(peer, connection, answer),
+            Command::OpenStream { peer, connection, spoken, answer } => {
+                self.open_stream(peer, connection, spoken, answer);
+            }
             Command::Reserve { circuit, answer } => match self.swarm.listen_on(circuit) {
                 Ok(listener) => {
                     self.listeners.push((listener, Listener::Asked(answer)));
@@ -127,11 +129,12 @@ impl EventLoop {
         &mut self,
         peer: PeerId,
         connection: ConnectionId,
+        spoken: Spoken,
         answer: oneshot::Sender<Result<HttpStream, OpenError>>,
     ) {
         // libp2p drops what is for a connection that has just closed, and with it the answer.
         if self.inner.connections.borrow().is_connected(&peer) {
-            self.swarm.behaviour_mut().streams.open(peer, connection, answer);
+            self.swarm.behaviour_mut().streams.open(peer, connection, spoken, answer);
         }
     }
 
@@ -167,8 +170,12 @@ impl EventLoop {
                 self.inner.note(event.peer).attempted(now_ms, event, asked_stun);
                 self.inner.tell(NetworkEvent::Changed);
             }
-            SwarmEvent::Behaviour(BehaviourEvent::Streams(Incoming { peer, stream, .. })) => {
-                self.serving.accept(peer, stream);
+            SwarmEvent::Behaviour(BehaviourEvent::Streams(Incoming { peer, spoken, stream, .. })) => {
+                if spoken == Spoken::Gateway && !self.inner.gateway.as_ref().is_some_and(|gateway| gateway.is(&peer)) {
+                    tracing::debug!(%peer, "a stranger would be our gateway");
+                } else {
+                    self.serving.accept(peer, spoken, stream);
+                }
             }
             _ => {}
         }

@@ -12,11 +12,11 @@ use crate::{
     p2p::{
         address_book::Provenance,
         http::{ClientStream, ExchangeError, ExchangeLimits, MAX_ANSWER_BODY_BYTES},
-        lanes::{Kept, Lanes, Turn},
+        lanes::{Kept, Lanes, Streams, Turn},
         peer_name,
-        streams::OpenError,
+        streams::{OpenError, Spoken},
     },
-    ports::{Lane, Transport, TransportError, Wanted},
+    ports::{Lane, Reach, Transport, TransportError, Wanted},
 };
 
 /// How long a peer may take to think, and how long an exchange may take in all, in milliseconds. A transaction may
@@ -47,12 +47,22 @@ impl Transport for Network {
     }
 
     fn connected(&self) -> Vec<OwnedServerName> {
-        self.0.homeservers.borrow().values().cloned().collect()
+        let mut connected: Vec<_> = self.0.homeservers.borrow().values().cloned().collect();
+        connected.extend(self.0.on_the_web());
+        connected
+    }
+
+    fn reach(&self, server: &ServerName) -> Reach {
+        self.0.reach_of(server)
     }
 
     fn known_addresses(&self, server: &ServerName) -> Vec<String> {
         let Some(peer) = peer_name::peer_of_server(server) else { return Vec::new() };
         self.0.book.borrow().addresses_to_dial(peer, &[]).iter().map(ToString::to_string).collect()
+    }
+
+    fn heard_from(&self, server: &ServerName) {
+        self.0.met_on_the_web(server);
     }
 
     fn set_wanted(&self, wanted: Vec<Wanted>) {
@@ -77,14 +87,17 @@ impl Transport for Network {
     }
 }
 
-enum Failure {
+pub(super) enum Failure {
+    /// There is no way, and there will be none.
+    Never(String),
     Unreachable(String),
     Exchange(ExchangeError),
 }
 
 impl Failure {
-    fn into_error(self, server: OwnedServerName) -> TransportError {
+    pub(super) fn into_error(self, server: OwnedServerName) -> TransportError {
         match self {
+            Self::Never(reason) => TransportError::NeverReachable { server, reason },
             Self::Unreachable(reason) => TransportError::Unreachable { server, reason },
             Self::Exchange(ExchangeError::Lost { reason, .. }) => TransportError::Interrupted { server, reason },
             Self::Exchange(ExchangeError::TimedOut) => TransportError::TimedOut { server },
@@ -100,8 +113,12 @@ impl Inner {
         lane: Lane,
         mut request: http::Request<Bytes>,
     ) -> Result<http::Response<Bytes>, Failure> {
-        let peer = peer_name::peer_of_server(destination)
-            .ok_or_else(|| Failure::Unreachable("its name holds no key to recognise it by".to_owned()))?;
+        let Some(peer) = peer_name::peer_of_server(destination) else {
+            return self.request_through_gateway(destination, request).await;
+        };
+        if let Some(gateway) = self.gateway.as_ref().filter(|gateway| gateway.is(&peer)) {
+            return self.ask_at_gateway(gateway, destination, request).await;
+        }
         if peer == self.local {
             return Err(Failure::Unreachable("it is this server".to_owned()));
         }
@@ -109,15 +126,26 @@ impl Inner {
         let host = HeaderValue::from_str(destination.as_str());
         request.headers_mut().insert(header::HOST, host.map_err(|error| Failure::Unreachable(error.to_string()))?);
         let streams = self.lanes_to(peer).lane(lane);
+        self.request_on(peer, Spoken::Homeservers, &streams, request).await
+    }
+
+    /// On one of `streams`, which go to `peer`.
+    pub(super) async fn request_on(
+        self: &Rc<Self>,
+        peer: PeerId,
+        spoken: Spoken,
+        streams: &Rc<Streams>,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<Bytes>, Failure> {
         let turn =
             streams.turn().await.map_err(|_| Failure::Unreachable("too many requests wait for it".to_owned()))?;
-        match self.exchange(peer, &turn, request.clone(), true).await {
+        match self.exchange(peer, spoken, &turn, request.clone(), true).await {
             // The stream, the connection or the whole circuit had ended unnoticed. Sending again is safe even if the
             // request did arrive: every federation request is idempotent by its nature, as transactions carry an
             // id, events are known by their hash, and the rest only reads.
             Err(Failure::Exchange(ExchangeError::Lost { answer_began: false, reason })) => {
                 tracing::debug!(%peer, reason, "sending once more");
-                self.exchange(peer, &turn, request, false).await
+                self.exchange(peer, spoken, &turn, request, false).await
             }
             result => result,
         }
@@ -127,6 +155,7 @@ impl Inner {
     async fn exchange(
         self: &Rc<Self>,
         peer: PeerId,
+        spoken: Spoken,
         turn: &Turn,
         request: http::Request<Bytes>,
         may_reuse: bool,
@@ -135,7 +164,7 @@ impl Inner {
         let is_good = |connection| may_reuse && self.connections.borrow().is_in_use(&peer, connection);
         let mut kept = match turn.take_idle(is_good) {
             Some(kept) => kept,
-            None => self.open(peer).await?,
+            None => self.open(peer, spoken).await?,
         };
         let response = kept.stream.exchange(request, LIMITS, &*self.clock).await.map_err(Failure::Exchange)?;
         turn.keep(kept);
@@ -143,12 +172,12 @@ impl Inner {
     }
 
     /// A fresh stream, on a fresh connection if the one there was turns out to be of no more use.
-    async fn open(self: &Rc<Self>, peer: PeerId) -> Result<Kept, Failure> {
+    async fn open(self: &Rc<Self>, peer: PeerId, spoken: Spoken) -> Result<Kept, Failure> {
         let mut tries_left = OPEN_TRIES;
         loop {
             let connection = self.reach(peer).await.map_err(|unreached| Failure::Unreachable(unreached.reason))?;
             let (answer, opened) = oneshot::channel();
-            self.command(Command::OpenStream { peer, connection, answer });
+            self.command(Command::OpenStream { peer, connection, spoken, answer });
             let broken = match opened.await {
                 Ok(Ok(stream)) => {
                     let stream = ClientStream::new(stream).await.map_err(Failure::Exchange)?;

@@ -11,7 +11,7 @@ use crate::{
         exchanges::Exchanges,
         http::{self, Budget, MAX_REQUEST_BODY_BYTES},
         peer_name,
-        streams::HttpStream,
+        streams::{HttpStream, Spoken},
     },
     ports::{Clock, Tasks},
 };
@@ -26,11 +26,20 @@ pub const STREAMS_MAX: usize = 1024;
 pub const BODIES_PER_PEER_BYTES: usize = 2 * MAX_REQUEST_BODY_BYTES;
 pub const BODIES_BYTES: usize = 8 * MAX_REQUEST_BODY_BYTES;
 
-/// Answers a request of the peer with that key.
-pub type PeerHandler =
-    Rc<dyn Fn(PublicKey, ::http::Request<Bytes>) -> LocalBoxFuture<'static, ::http::Response<Bytes>>>;
+/// Whose stream a request came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// The homeserver with this key asks for itself.
+    Peer(PublicKey),
+    /// Our gateway, which has this key, hands on what a server of the web asks.
+    Gateway(PublicKey),
+}
 
-pub(super) struct Serving {
+/// Answers a request that came by a stream.
+pub type PeerHandler = Rc<dyn Fn(Caller, ::http::Request<Bytes>) -> LocalBoxFuture<'static, ::http::Response<Bytes>>>;
+
+/// Serves the streams of many peers.
+pub struct Serving {
     handler: PeerHandler,
     clock: Rc<dyn Clock>,
     tasks: Rc<dyn Tasks>,
@@ -46,12 +55,13 @@ struct Served {
 }
 
 impl Serving {
-    pub(super) fn new(handler: PeerHandler, exchanges: Exchanges, clock: Rc<dyn Clock>, tasks: Rc<dyn Tasks>) -> Self {
+    pub fn new(handler: PeerHandler, exchanges: Exchanges, clock: Rc<dyn Clock>, tasks: Rc<dyn Tasks>) -> Self {
         Self { handler, clock, tasks, exchanges, bodies: Budget::new(BODIES_BYTES), served: Rc::default() }
     }
 
-    /// Serves `stream` until it ends; drops it, which resets it, where there are too many.
-    pub(super) fn accept(&self, peer: PeerId, stream: HttpStream) {
+    /// Serves `stream` until it ends; drops it, which resets it, where there are too many. The caller has seen to it that
+    /// a stream on which a gateway speaks comes from ours.
+    pub fn accept(&self, peer: PeerId, spoken: Spoken, stream: HttpStream) {
         let Some(key) = peer_name::public_key(&peer) else {
             tracing::debug!(%peer, "a peer without an ed25519 key is no homeserver");
             return;
@@ -61,7 +71,11 @@ impl Serving {
             return;
         };
         let (handler, served) = (self.handler.clone(), self.served.clone());
-        let handler: http::Handler = Rc::new(move |request| handler(key, request));
+        let caller = match spoken {
+            Spoken::Homeservers => Caller::Peer(key),
+            Spoken::Gateway => Caller::Gateway(key),
+        };
+        let handler: http::Handler = Rc::new(move |request| handler(caller, request));
         let (exchanges, clock) = (self.exchanges.clone(), self.clock.clone());
         self.tasks.spawn(Box::pin(async move {
             let begin = async || exchanges.begin(peer).await;

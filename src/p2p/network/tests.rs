@@ -1,6 +1,7 @@
 //! Networks that meet through a real relay, in memory; time is real, and everything waited for is an event.
 mod direct;
 mod favourites;
+mod gateway;
 mod hasty;
 mod silence;
 
@@ -35,7 +36,7 @@ use ruma::{OwnedServerName, ServerName};
 
 use super::{behaviour::yamux_config, *};
 use crate::{
-    domain::identity::{DEFAULT_SUFFIX, PublicKey},
+    domain::identity::DEFAULT_SUFFIX,
     p2p::peer_name,
     ports::{Lane, Transport, TransportError},
 };
@@ -192,6 +193,7 @@ impl Tab {
         let name = identity.server_name().to_owned();
         let options = NetworkOptions {
             has_ice_servers: false,
+            gateway: None,
             direct_peers_max,
             identity,
             relays: relays.iter().map(|relay| relay.address.to_string()).collect(),
@@ -204,7 +206,8 @@ impl Tab {
         let network = Network::new(options, base(&keypair), swarm::Config::without_executor());
         let (sender, receiver) = mpsc::unbounded();
         let own = name.clone();
-        let handler: PeerHandler = Rc::new(move |key: PublicKey, request| {
+        let handler: PeerHandler = Rc::new(move |caller, request| {
+            let Caller::Peer(key) = caller else { panic!("nobody here is a gateway") };
             let text = format!("{own} heard {} ask {}", key.label(), request.uri());
             delay(http::Response::new(Bytes::from(text)))
         });
@@ -423,7 +426,6 @@ fn what_cannot_be_reached_says_why() {
         for (tab, name, expected) in [
             (&one, absent.server_name(), "eservation"),
             (&one, &*one.name, "this server"),
-            (&one, dns, "no key"),
             (&lonely, &*one.name, "no relay"),
         ] {
             match tab.ask(name, "/").await.unwrap_err() {
@@ -431,6 +433,8 @@ fn what_cannot_be_reached_says_why() {
                 other => panic!("{other}"),
             }
         }
+        let never = one.ask(dns, "/").await.unwrap_err();
+        assert!(matches!(&never, TransportError::NeverReachable { reason, .. } if reason.contains(".alt")), "{never}");
         // The page has words for these.
         for (tab, name, expected) in
             [(&one, absent.server_name(), Cause::NotAtRelay), (&lonely, &*one.name, Cause::NoAddress)]

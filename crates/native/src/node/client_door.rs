@@ -84,7 +84,7 @@ pub fn broken() -> Response<Full<Bytes>> {
 }
 
 /// Who asks: whom a proxy on this machine says that it speaks for, else whoever is connected.
-pub(super) fn client_address(headers: &HeaderMap, remote: IpAddr) -> IpAddr {
+pub fn client_address(headers: &HeaderMap, remote: IpAddr) -> IpAddr {
     if !remote.to_canonical().is_loopback() {
         return remote;
     }

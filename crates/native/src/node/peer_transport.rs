@@ -9,7 +9,7 @@ use libp2p::{
     noise, swarm,
 };
 use warren::{
-    api::{self, Origin},
+    api,
     homeserver::Homeserver,
     p2p::network::{BaseTransport, Network, NetworkEvent, NetworkOptions, PeerHandler, yamux_config},
 };
@@ -33,9 +33,9 @@ pub fn prepare(options: NetworkOptions) -> Network {
 /// Dials the relays and answers peers with `homeserver`.
 pub fn run(network: &Network, homeserver: &Rc<Homeserver>) {
     let answering = homeserver.clone();
-    let handler: PeerHandler = Rc::new(move |key, request| {
+    let handler: PeerHandler = Rc::new(move |caller, request| {
         let homeserver = answering.clone();
-        async move { api::handle(&homeserver, request, Origin::Peer(key)).await }.boxed_local()
+        async move { api::handle(&homeserver, request, caller.into()).await }.boxed_local()
     });
     let homeserver = homeserver.clone();
     let observer = move |event| match event {

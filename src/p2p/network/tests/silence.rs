@@ -30,6 +30,7 @@ impl Watched {
             relays: Vec::new(),
             rtc: None,
             has_ice_servers: false,
+            gateway: None,
             direct_peers_max: DIRECT_PEERS_MAX,
             clock: time.clone(),
             entropy: Rc::new(RealTime),
