@@ -184,7 +184,7 @@ export class Person {
     for (const [room, { state, timeline, ephemeral }] of Object.entries({ ...news.rooms?.join, ...news.rooms?.leave })) {
       const events = this.#events.get(room) ?? [];
       // Between what was told before and what is told now there may be more, which clients page to.
-      if (events.length && timeline?.limited) events.push(...(await this.#between(room, events, timeline.prev_batch)));
+      if (events.length && timeline?.limited && news.rooms?.join?.[room]) events.push(...(await this.#between(room, events, timeline.prev_batch)));
       events.push(...(state?.events ?? []), ...(timeline?.events ?? []));
       this.#events.set(room, events);
       for (const { type, content } of ephemeral?.events ?? []) {
