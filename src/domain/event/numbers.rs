@@ -191,10 +191,9 @@ mod tests {
         }
 
         #[test]
-        fn any_strings_survive(strings in prop::collection::vec(any::<String>(), 0..6), number in any::<f32>()) {
-            let number = f64::from(if number.is_finite() { number } else { 0.5 });
-            let json = serde_json::to_string(&(strings, number)).unwrap();
-            let json = json.replace("null", "0.5");
+        fn any_strings_survive(strings in prop::collection::vec(any::<String>(), 0..6), eighths in any::<i32>()) {
+            // Eighths, which serde_json reads exactly however they are spelled.
+            let json = serde_json::to_string(&(strings, f64::from(eighths) / 8.0)).unwrap();
             if let Some(marked) = mark(&json) {
                 let value: ruma::CanonicalJsonValue = serde_json::from_str(&marked).unwrap();
                 let back = unmark(&serde_json::to_string(&value).unwrap());
