@@ -264,7 +264,14 @@ fn a_create_event_of_somebody_elses_is_refused() {
             stolen.push(&create);
             stolen.add(&thief, &fox, "m.room.member", Some(fox.as_str()), json!({ "membership": "join" }));
         }
-        burrow.refuses(json!({ "state": stolen.state_events(), "auth_chain": stolen.auth_chain() }));
+        let answer = json!({ "state": stolen.state_events(), "auth_chain": stolen.auth_chain() });
+        burrow.refuses(answer.clone());
+        // Nor with a template that fits it.
+        let bob: OwnedUserId = burrow.bob.id.as_str().try_into().unwrap();
+        let join = stolen.make(&thief, &bob, "m.room.member", Some(bob.as_str()), json!({ "membership": "join" }));
+        let template = json!({ "room_version": version, "event": value(&join) });
+        burrow.join(template, answer).is_error(502, "M_UNKNOWN");
+        assert!(burrow.server.inspected(&burrow.room.id).is_none());
     }
 }
 
