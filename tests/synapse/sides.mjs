@@ -1,7 +1,7 @@
 // The two sides of a federation, each a homeserver of one kind behind a cable that can be cut. A side has: `name`,
 // `serverName`, `register(username)`, `cut()`, `mend()`, `end()`.
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { startNode } from "../warren-node.mjs";
@@ -9,6 +9,9 @@ import { freePort, layCable } from "./cable.mjs";
 import { Person } from "./person.mjs";
 
 const START_MAX_MS = 120_000;
+const START_ATTEMPTS = 3;
+/** How much of what Synapse said last is shown when it does not start. */
+const SAID_SHOWN_CHARS = 2_000;
 /** Limits that nobody here reaches. */
 const UNLIMITED = "{ per_second: 1000000, burst_count: 1000000 }";
 
@@ -29,9 +32,18 @@ export async function warrenSide(program, certificates, directory, name = "warre
   return side(name, serverName, cable, running);
 }
 
-/** The Synapse of `python`, found in the same way. */
+/** The Synapse of `python`, found in the same way. Its ports are free when they are chosen; should one be taken since, others are. */
 export async function synapseSide(python, certificates, directory, name = "synapse") {
-  const home = path.join(directory, name);
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await startSynapse(python, certificates, path.join(directory, `${name}-${attempt}`), name);
+    } catch (error) {
+      if (attempt === START_ATTEMPTS) throw error;
+    }
+  }
+}
+
+async function startSynapse(python, certificates, home, name) {
   mkdirSync(home);
   const [port, clientPort] = [await freePort(), await freePort()];
   const cable = await layCable(port);
@@ -39,7 +51,9 @@ export async function synapseSide(python, certificates, directory, name = "synap
   const config = path.join(home, "homeserver.yaml");
   writeFileSync(config, configuration(home, certificates, serverName, port, clientPort));
   execFileSync(python, ["-m", "synapse.app.homeserver", "--config-path", config, "--generate-keys"], { stdio: "ignore" });
-  const child = spawn(python, ["-m", "synapse.app.homeserver", "--config-path", config], { stdio: "ignore" });
+  const said = openSync(path.join(home, "said.txt"), "w");
+  const child = spawn(python, ["-m", "synapse.app.homeserver", "--config-path", config], { stdio: ["ignore", said, said] });
+  closeSync(said);
   const ended = new Promise((resolve) => child.once("exit", resolve));
   const url = `http://127.0.0.1:${clientPort}`;
   const end = async () => {
@@ -48,9 +62,11 @@ export async function synapseSide(python, certificates, directory, name = "synap
   };
   const deadline = performance.now() + START_MAX_MS;
   while (!(await fetch(`${url}/_matrix/client/versions`).catch(() => undefined))?.ok) {
-    if (child.exitCode !== null || performance.now() > deadline) {
-      await end();
-      throw new Error("Synapse does not start");
+    if (child.exitCode !== null || child.signalCode !== null || performance.now() > deadline) {
+      if (child.exitCode === null && child.signalCode === null) await end();
+      cable.end();
+      const words = readFileSync(path.join(home, "said.txt"), "utf8").trim().slice(-SAID_SHOWN_CHARS);
+      throw new Error(`Synapse does not start (${child.signalCode ?? child.exitCode}): ${words}`);
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
