@@ -16,7 +16,7 @@ const CLIENT = "/_matrix/client/v3";
 const SESSION_KEY = "warren:default:session";
 const ROOMS = 10;
 const SIZES = {
-  full: { firstVisits: 7, reloads: 15, ownSyncs: 150, pings: 100, events: 1_000, manyRooms: { rooms: 100, events: 1_000, followed: 500, reloads: 5, syncs: 20 } },
+  full: { firstVisits: 7, reloads: 15, ownSyncs: 150, pings: 100, events: 1_000, manyRooms: { rooms: 100, events: 100, followed: 500, reloads: 5, syncs: 20 } },
   quick: { firstVisits: 2, reloads: 4, ownSyncs: 30, pings: 20, events: 100, manyRooms: { rooms: 20, events: 50, followed: 100, reloads: 2, syncs: 5 } },
 };
 const AIMS = { reload: { value: 500 }, firstVisit: { value: 2_000 }, ownSync: { ratio: 3 }, relayed: { ratio: 3 }, direct: { ratio: 1 }, initialSync: { value: 1_000 }, nextSync: { value: 5 } };

@@ -1,5 +1,5 @@
 // Bundles the page into dist/, with a brotli and a gzip twin of everything that shrinks.
-import { readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import zlib from "node:zlib";
@@ -10,9 +10,8 @@ import { unlessDone } from "./stamp.mjs";
 const brotli = promisify(zlib.brotliCompress);
 const gzip = promisify(zlib.gzip);
 const COMPRESSIBLE = /\.(html|js|css|wasm|svg|json|webmanifest)$/;
-/** Above this, brotli's best level takes longer than what it saves is worth. The homeserver is below it: every first visit
- * fetches it. matrix-js-sdk's cryptography is above, and no visit fetches that. */
-const BEST_COMPRESSION_MAX_BYTES = 7_500_000;
+/** Brotli's best level takes long for large files. Every first visit fetches the homeserver, and none this. */
+const SELDOM_FETCHED = /matrix_sdk_crypto/;
 
 /** Needs `WASM` to be built. The build's name is the digest of all that went into it. */
 export async function buildPage() {
@@ -44,7 +43,7 @@ async function compress(folder) {
       const file = path.join(entry.parentPath, entry.name);
       if (!entry.isFile() || !COMPRESSIBLE.test(file)) return;
       const bytes = readFileSync(file);
-      const quality = statSync(file).size > BEST_COMPRESSION_MAX_BYTES ? 9 : 11;
+      const quality = SELDOM_FETCHED.test(entry.name) ? 9 : 11;
       const twins = {
         br: await brotli(bytes, { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: quality } }),
         gz: await gzip(bytes, { level: 9 }),

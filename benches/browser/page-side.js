@@ -56,8 +56,18 @@
     waiting.delete(message.answer.id);
   }
 
-  /** One request to the homeserver; the body of its answer, which must be 200. */
-  async function ask(method, url, { token, body } = {}) {
+  /** One request to the homeserver; the body of its answer, which must be 200. Whoever fills rooms is told to wait at times. */
+  async function ask(method, url, options) {
+    const { status, text } = await answerTo(method, url, options);
+    if (status === 429) {
+      await new Promise((resolve) => setTimeout(resolve, JSON.parse(text).retry_after_ms));
+      return ask(method, url, options);
+    }
+    if (status !== 200) throw new Error(`${method} ${url}: ${status} ${text}`);
+    return JSON.parse(text);
+  }
+
+  async function answerTo(method, url, { token, body } = {}) {
     const id = `bench-${crypto.randomUUID()}`;
     const headers = [["content-type", "application/json"]];
     if (token) headers.push(["authorization", `Bearer ${token}`]);
@@ -65,9 +75,7 @@
     const bytes = body && new TextEncoder().encode(JSON.stringify(body));
     (await hostWorker).postMessage({ type: "request", request: { id, method, url, headers, body: bytes } });
     const answer = await answered;
-    const text = new TextDecoder().decode(answer.body);
-    if (answer.status !== 200) throw new Error(`${method} ${url}: ${answer.status} ${text}`);
-    return JSON.parse(text);
+    return { status: answer.status, text: new TextDecoder().decode(answer.body) };
   }
 
   function sync(token, since) {
