@@ -5,28 +5,10 @@ use serde_json::{Value, json};
 use crate::{
     federation_network::{Carried, Network},
     federation_peer::PeerRoom,
-    harness::{TestServer, TestUser},
 };
 
 /// Enough for a server to be missed, others to be asked, and the missed one to be greeted and to fetch.
 const SOON_MS: u64 = 20_000;
-
-/// Homeservers that are all in one room of the first one.
-fn in_one_room(network: &Network, count: usize) -> (Vec<(TestServer, TestUser)>, String) {
-    let servers: Vec<_> = (0..count)
-        .map(|n| {
-            let server = network.server();
-            let user = server.register(&format!("user{n}"));
-            (server, user)
-        })
-        .collect();
-    let room = servers[0].0.public_room(&servers[0].1);
-    for (server, user) in &servers[1..] {
-        server.join_via(user, &room, servers[0].0.server_name()).ok();
-    }
-    network.settle();
-    (servers, room)
-}
 
 fn heads_told(carried: &[Carried]) -> Vec<Value> {
     let edus = carried.iter().filter_map(|carried| carried.body["edus"].as_array()).flatten();
@@ -40,7 +22,7 @@ fn pass(network: &Network, ms: u64) {
 #[test]
 fn what_cannot_be_sent_is_fetched_from_others_while_those_say_nothing() {
     let network = Network::new();
-    let (servers, room) = in_one_room(&network, 3);
+    let (servers, room) = network.in_one_room(3);
     let [(a, alice), _, (c, carol)] = &servers[..] else { unreachable!() };
     network.cut(a, c);
     a.say(alice, &room, "heard by way of another");
@@ -64,7 +46,7 @@ fn what_cannot_be_sent_is_fetched_from_others_while_those_say_nothing() {
 #[test]
 fn one_who_reaches_the_missing_is_found_among_many_who_do_not() {
     let network = Network::new();
-    let (servers, room) = in_one_room(&network, 8);
+    let (servers, room) = network.in_one_room(8);
     let (last, last_user) = &servers[7];
     servers[..6].iter().for_each(|(server, _)| network.cut(server, last));
     let (first, first_user) = &servers[0];
@@ -77,7 +59,7 @@ fn one_who_reaches_the_missing_is_found_among_many_who_do_not() {
 #[test]
 fn a_room_full_of_sleepers_costs_a_few_questions() {
     let network = Network::new();
-    let (servers, room) = in_one_room(&network, 8);
+    let (servers, room) = network.in_one_room(8);
     let (first, first_user) = &servers[0];
     servers[3..].iter().for_each(|(server, _)| {
         servers.iter().filter(|(other, _)| other.server_name() != server.server_name()).for_each(|(other, _)| {
@@ -96,7 +78,7 @@ fn a_room_full_of_sleepers_costs_a_few_questions() {
 #[test]
 fn nobody_can_have_a_server_greeted_often_or_for_rooms_they_do_not_share() {
     let network = Network::new();
-    let (servers, room) = in_one_room(&network, 2);
+    let (servers, room) = network.in_one_room(2);
     let [(b, bob), (c, _)] = &servers[..] else { unreachable!() };
     let elsewhere = b.public_room(bob);
     let (member, stranger) = (network.peer(), network.peer());

@@ -89,6 +89,23 @@ impl Network {
         (network, (a, alice), (b, bob))
     }
 
+    /// Homeservers that are all in one room of the first one, with a user each.
+    pub fn in_one_room(&self, count: usize) -> (Vec<(TestServer, TestUser)>, String) {
+        let servers: Vec<_> = (0..count)
+            .map(|n| {
+                let server = self.server();
+                let user = server.register(&format!("user{n}"));
+                (server, user)
+            })
+            .collect();
+        let room = servers[0].0.public_room(&servers[0].1);
+        for (server, user) in &servers[1..] {
+            server.join_via(user, &room, servers[0].0.server_name()).ok();
+        }
+        self.settle();
+        (servers, room)
+    }
+
     pub fn server(&self) -> TestServer {
         self.server_on(MemoryDisk::default())
     }

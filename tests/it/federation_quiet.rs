@@ -12,22 +12,6 @@ const HOUR_MS: u64 = 3_600_000;
 /// By then whatever happened in a room has been compared, and what was missed fetched and compared again.
 const COMPARED_AFTER_MS: u64 = 6 * QUIET_SPELL_MS;
 
-fn in_one_room(network: &Network, count: usize) -> (Vec<(TestServer, TestUser)>, String) {
-    let servers: Vec<_> = (0..count)
-        .map(|n| {
-            let server = network.server();
-            let user = server.register(&format!("user{n}"));
-            (server, user)
-        })
-        .collect();
-    let room = servers[0].0.public_room(&servers[0].1);
-    for (server, user) in &servers[1..] {
-        server.join_via(user, &room, servers[0].0.server_name()).ok();
-    }
-    network.settle();
-    (servers, room)
-}
-
 fn pass(network: &Network, ms: u64) {
     (0..ms / 1_000).for_each(|_| network.advance(1_000));
 }
@@ -42,7 +26,7 @@ fn loses(network: &Network, from: &TestServer, to: &TestServer) {
 fn what_was_missed_by_one_who_is_connected_comes_once_the_room_is_quiet() {
     for count in [2, 3, 7] {
         let network = Network::new();
-        let (servers, room) = in_one_room(&network, count);
+        let (servers, room) = network.in_one_room(count);
         pass(&network, COMPARED_AFTER_MS);
         let (a, alice) = &servers[0];
         let (c, carol) = servers.last().unwrap();
@@ -59,7 +43,7 @@ fn what_was_missed_by_one_who_is_connected_comes_once_the_room_is_quiet() {
 #[test]
 fn a_comparison_that_gets_lost_is_made_again() {
     let network = Network::new();
-    let (servers, room) = in_one_room(&network, 2);
+    let (servers, room) = network.in_one_room(2);
     let [(a, alice), (b, bob)] = &servers[..] else { unreachable!() };
     pass(&network, COMPARED_AFTER_MS);
     loses(&network, a, b);
@@ -75,7 +59,7 @@ fn a_comparison_that_gets_lost_is_made_again() {
 #[test]
 fn a_gap_is_filled_from_whoever_has_the_events() {
     let network = Network::new();
-    let (servers, room) = in_one_room(&network, 3);
+    let (servers, room) = network.in_one_room(3);
     let [(a, alice), _, (c, carol)] = &servers[..] else { unreachable!() };
     loses(&network, a, c);
     ["one", "two"].iter().for_each(|text| drop(a.say(alice, &room, text)));
@@ -92,7 +76,7 @@ fn a_gap_is_filled_from_whoever_has_the_events() {
 #[test]
 fn one_that_denies_what_it_has_is_not_the_last_to_be_asked() {
     let network = Network::new();
-    let (servers, room) = in_one_room(&network, 3);
+    let (servers, room) = network.in_one_room(3);
     let [(a, alice), _, (c, carol)] = &servers[..] else { unreachable!() };
     loses(&network, a, c);
     a.say(alice, &room, "one");
@@ -108,7 +92,7 @@ fn one_that_denies_what_it_has_is_not_the_last_to_be_asked() {
 #[test]
 fn a_room_where_nothing_happens_is_silent() {
     let network = Network::new();
-    let (servers, room) = in_one_room(&network, 7);
+    let (servers, room) = network.in_one_room(7);
     servers.iter().for_each(|(server, user)| drop(server.say(user, &room, "hello")));
     network.settle();
     network.take_carried();
@@ -123,7 +107,7 @@ fn a_room_where_nothing_happens_is_silent() {
 #[test]
 fn somebody_who_never_answers_is_asked_about_ever_less() {
     let network = Network::new();
-    let (mut servers, room) = in_one_room(&network, 4);
+    let (mut servers, room) = network.in_one_room(4);
     let (gone, _) = servers.pop().unwrap();
     network.stop(gone);
     let (a, alice) = &servers[0];
@@ -145,7 +129,7 @@ fn somebody_who_never_answers_is_asked_about_ever_less() {
 #[test]
 fn one_that_was_put_out_and_not_told_learns_it_from_others() {
     let network = Network::new();
-    let (servers, room) = in_one_room(&network, 3);
+    let (servers, room) = network.in_one_room(3);
     let [(a, alice), (b, _), (c, carol)] = &servers[..] else { unreachable!() };
     let joined = |server: &TestServer, user: &TestUser| {
         server.get("/_matrix/client/v3/joined_rooms", &user.token).ok()["joined_rooms"].as_array().unwrap().len()
