@@ -265,7 +265,7 @@ impl Homeserver {
         let database = Database::new(environment.store.clone());
         let positions = Positions::open(database.clone()).await?;
         let notifier = positions.notifier();
-        let rooms = Rooms::open(database.clone(), positions.clone()).await?;
+        let rooms = Rooms::open(database.clone(), positions.clone(), identity.server_name().to_owned()).await?;
         let rate_limits = RateLimits::new(options.limit_rates);
         let erasures = Erasures::open(&database).await?;
         let key_ring = KeyRing::open(&database).await?;

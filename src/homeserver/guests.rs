@@ -87,10 +87,7 @@ async fn put_out(server: &Rc<Homeserver>, room: &Rc<Room>) -> Result<(), StoreEr
     }
     let joined: Vec<OwnedUserId> = {
         let live = room.live();
-        let here = live.members.iter().filter(|(user, member)| {
-            user.server_name() == server.server_name() && member.membership == MembershipState::Join
-        });
-        here.map(|(user, _)| user.clone()).collect()
+        live.members.residents().cloned().collect()
     };
     let rows = server.database.get_many::<Users>(&joined).await?;
     for (user, row) in joined.iter().zip(rows) {

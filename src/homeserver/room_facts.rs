@@ -55,14 +55,13 @@ const KINDS: [StateEventType; 9] = [
 pub async fn of_room(server: &Homeserver, room: &Room) -> Result<Rc<RoomSummary>, StoreError> {
     let (read_at, state, joined) = {
         let live = room.live();
-        let joined = || live.members.iter().filter(|(_, row)| row.membership == MembershipState::Join).count();
         let read_at = (live.state.id, live.newest_order, live.oldest_order);
         if let Some((cached_at, facts)) = server.room_facts.0.borrow_mut().get(&room.id)
             && *cached_at == read_at
         {
             return Ok(facts.clone());
         }
-        (read_at, live.state.clone(), joined())
+        (read_at, live.state.clone(), live.members.joined_count())
     };
     let ids: Vec<_> = KINDS.iter().filter_map(|kind| state.get(kind, "").cloned()).collect();
     let events: Vec<Rc<StoredEvent>> = server.rooms.events.get_many(&ids).await?.into_iter().flatten().collect();

@@ -147,8 +147,7 @@ pub async fn joined_members(
 ) -> Result<Vec<(OwnedUserId, RoomMember)>, ReadError> {
     let room = server.rooms.get(room_id).await?.filter(|room| room.is_joined(user)).ok_or(ReadError::NotInRoom)?;
     let live = room.live();
-    let joined = live.members.iter().filter(|(_, row)| row.membership == MembershipState::Join);
-    let members = joined.map(|(user, row)| {
+    let members = live.members.joined().map(|(user, row)| {
         let mut member = RoomMember::new();
         member.display_name.clone_from(&row.displayname);
         member.avatar_url = row.avatar_url.clone().map(Into::into);

@@ -11,6 +11,7 @@ pub mod ingest;
 pub mod invite;
 pub mod join;
 pub mod knock;
+mod members;
 pub mod membership;
 pub mod purge;
 pub mod restricted;
@@ -29,12 +30,12 @@ use std::{
 };
 
 use futures::lock::{Mutex, MutexGuard};
-use rpds::RedBlackTreeMap;
 use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId,
+    OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId,
     events::room::member::MembershipState, room_version_rules::RoomVersionRules,
 };
 
+pub use self::members::Members;
 use self::tail::Tail;
 use super::{
     events::{Events, RulesByRoom},
@@ -46,11 +47,9 @@ use crate::{
     ports::StoreError,
     storage::{
         Database, Direction,
-        tables::{Purges, RelationsIndex, RoomMemberRow, RoomMembers, RoomRow, Rooms as RoomsTable, Timeline},
+        tables::{Purges, RelationsIndex, RoomMembers, RoomRow, Rooms as RoomsTable, Timeline},
     },
 };
-
-pub type Members = RedBlackTreeMap<OwnedUserId, Rc<RoomMemberRow>>;
 
 /// Where a room stands now. Replaced as a whole, after the commit that made it so.
 #[derive(Clone)]
@@ -121,27 +120,17 @@ impl Room {
 
     /// The servers with a joined member, this one included if it has one.
     pub fn joined_servers(&self) -> BTreeSet<OwnedServerName> {
-        joined_servers(&self.live().members)
+        self.live().members.servers()
     }
 
     pub fn has_joined_server(&self, server: &ServerName) -> bool {
-        self.live()
-            .members
-            .iter()
-            .any(|(user, member)| member.membership == MembershipState::Join && user.server_name() == server)
+        self.live().members.has_server(server)
     }
-}
-
-pub fn joined_servers(members: &Members) -> BTreeSet<OwnedServerName> {
-    members
-        .iter()
-        .filter(|(_, member)| member.membership == MembershipState::Join)
-        .map(|(user, _)| user.server_name().to_owned())
-        .collect()
 }
 
 /// Every room by id. Rows are read at start; state and members when a room is first used.
 pub struct Rooms {
+    own: OwnedServerName,
     database: Database,
     positions: Positions,
     rules: RulesByRoom,
@@ -152,7 +141,7 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    pub async fn open(database: Database, positions: Positions) -> Result<Self, StoreError> {
+    pub async fn open(database: Database, positions: Positions, own: OwnedServerName) -> Result<Self, StoreError> {
         let rules = RulesByRoom::default();
         let rows: BTreeMap<_, _> = database.scan_all::<RoomsTable, _>(&()).await?.into_iter().collect();
         for row in rows.values() {
@@ -162,6 +151,7 @@ impl Rooms {
             rules.borrow_mut().insert(num, rules_of(&row.version)?);
         }
         Ok(Self {
+            own,
             states: States::new(database.clone(), positions.clone()),
             events: Events::new(database.clone(), rules.clone()),
             database,
@@ -233,7 +223,7 @@ impl Rooms {
         let live = Live {
             heads: Vec::new(),
             state,
-            members: Members::default(),
+            members: Members::new(self.own.clone()),
             resident: false,
             newest_order: 0,
             oldest_order: 0,
@@ -273,7 +263,8 @@ impl Rooms {
             edge(Direction::Descending),
             edge(Direction::Ascending),
         )?;
-        let members = members.into_iter().map(|((_, user), member)| (user, Rc::new(member))).collect();
+        let mut known = Members::new(self.own.clone());
+        members.into_iter().for_each(|((_, user), row)| known.insert(user, Rc::new(row)));
         let order = |rows: Vec<((u64, i64), OwnedEventId)>| rows.first().map_or(0, |((_, order), _)| *order);
         let (newest, oldest) = (order(newest), order(oldest));
         let relations = match row.relations {
@@ -284,7 +275,7 @@ impl Rooms {
         let live = Live {
             heads: row.heads.clone(),
             state,
-            members,
+            members: known,
             resident: row.resident,
             newest_order: newest,
             oldest_order: oldest,

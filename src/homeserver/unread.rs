@@ -38,7 +38,7 @@ use crate::{
         push_rules::{self, Event, Listener, SenderPower},
     },
     ports::{Batch, StoreError},
-    storage::tables::{NotificationRow, Notifications, RoomMemberRow},
+    storage::tables::{NotificationRow, Notifications},
 };
 
 /// The most unread notifications kept of one room for one user; what comes after is not counted until some are read.
@@ -191,23 +191,19 @@ pub async fn record(append: &mut Append<'_>, event: &Rc<StoredEvent>, order: i64
     {
         read(append, target, order, Scope::Room).await?;
     }
-    let joined = |membership: &MembershipState| *membership == MembershipState::Join;
     if let Some(target) = pdu.target().filter(|target| target.server_name() == own && **target != pdu.sender)
         && pdu.membership() == Some(MembershipState::Invite)
     {
         invited(append, target, pdu, order).await?;
     }
-    let listeners: Vec<(OwnedUserId, Option<String>)> = append
-        .live
-        .members
-        .iter()
-        .filter(|(user, member)| user.server_name() == own && **user != pdu.sender && joined(&member.membership))
-        .map(|(user, member)| (user.clone(), member.displayname.clone()))
-        .collect();
+    let members = &append.live.members;
+    let name_of = |user: &OwnedUserId| members.get(user).and_then(|member| member.displayname.clone());
+    let listeners = members.residents().filter(|user| **user != pdu.sender);
+    let listeners: Vec<_> = listeners.map(|user| (user.clone(), name_of(user))).collect();
     if listeners.is_empty() {
         return Ok(());
     }
-    let members = append.live.members.values().filter(|member| joined(&member.membership)).count();
+    let members = members.joined_count();
     let sender = sender_power(append, &pdu.sender).await?;
     let seen = Event::new(client_event::plain(pdu));
     for (user, displayname) in listeners {
@@ -216,7 +212,7 @@ pub async fn record(append: &mut Append<'_>, event: &Rc<StoredEvent>, order: i64
             continue;
         }
         let displayname = displayname.as_deref();
-        let listener = Listener { user: &user, displayname, members: members as u64, sender: sender.as_ref() };
+        let listener = Listener { user: &user, displayname, members, sender: sender.as_ref() };
         let actions = push_rules::actions(&digest.push_rules, &seen, &listener);
         if actions.iter().any(Action::should_notify) {
             let actions = actions.to_vec();
@@ -228,8 +224,7 @@ pub async fn record(append: &mut Append<'_>, event: &Rc<StoredEvent>, order: i64
 
 /// Notes that a local user was invited, if the user's rules say so. Nothing in the room is unread by it.
 async fn invited(append: &mut Append<'_>, target: &UserId, pdu: &Pdu, order: i64) -> Result<(), AppendError> {
-    let joined = |member: &&Rc<RoomMemberRow>| member.membership == MembershipState::Join;
-    let members = append.live.members.values().filter(joined).count() as u64;
+    let members = append.live.members.joined_count();
     if notifications::keep_invite(append.server, &mut append.batch, target, position_of(order), pdu, members).await? {
         append.notified.push(target.to_owned());
     }
@@ -241,7 +236,7 @@ pub async fn forget(append: &mut Append<'_>, event: &StoredEvent) -> Result<(), 
     let Some(order) = event.header.order else { return Ok(()) };
     let own = append.server.server_name();
     let users: Vec<OwnedUserId> =
-        append.live.members.keys().filter(|user| user.server_name() == own).cloned().collect();
+        append.live.members.iter().map(|(user, _)| user).filter(|user| user.server_name() == own).cloned().collect();
     let room_id = append.room.id.clone();
     for user in users {
         let pending = append.unread.iter().any(|change| {

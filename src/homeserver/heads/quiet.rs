@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
 };
 
-use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName, events::room::member::MembershipState};
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName};
 
 use super::{HEADS_ROOMS_PER_EDU, tell};
 use crate::{
@@ -40,11 +40,7 @@ struct Changed {
 
 /// Something happened in the room: its heads are others now, or an event waits for what it follows.
 pub fn changed(server: &Rc<Homeserver>, room: &Room) {
-    let is_shared =
-        room.live().members.iter().any(|(user, member)| {
-            member.membership == MembershipState::Join && user.server_name() != server.server_name()
-        });
-    if !is_shared {
+    if !room.live().members.has_others() {
         return;
     }
     server.quiet.changed.borrow_mut().insert(room.id.clone(), Changed::default());

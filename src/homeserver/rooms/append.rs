@@ -21,7 +21,7 @@ use ruma::{
 use thiserror::Error;
 
 use self::{foretold::Foretold, relations::FreshRelations};
-use super::{Live, Room, joined_servers};
+use super::{Live, Members, Room};
 use crate::{
     domain::{
         event::{
@@ -559,8 +559,8 @@ impl<'a> Append<'a> {
         let Some(order) = order else { return Ok(pdu) };
         self.batch.put::<Timeline>(&(self.room.num, order), &pdu.event_id);
         let followed = self.note_gaps(&pdu, order).await?;
-        let before = joined_servers(&self.live.members);
-        let target_before = pdu.target().and_then(|user| self.live.members.get(user)).map(|row| row.membership.clone());
+        let before = self.live.members.clone();
+        let target_before = pdu.target().and_then(|user| before.get(user)).map(|row| row.membership.clone());
         if placement == Placement::Live {
             self.advance(&pdu, followed, &state_after, position).await?;
             self.note_current_state(&pdu, &state_after);
@@ -651,16 +651,16 @@ impl<'a> Append<'a> {
         &mut self,
         pdu: &Rc<Pdu>,
         position: u64,
-        joined_before: &BTreeSet<OwnedServerName>,
+        before: &Members,
         target_before: Option<&MembershipState>,
         except: Option<OwnedServerName>,
     ) {
         let own = self.server.server_name();
-        let joined_after = joined_servers(&self.live.members);
-        let mut servers = destinations(pdu, own, joined_before, &joined_after, target_before);
+        let after = self.live.members.servers();
+        let mut servers = destinations(pdu, own, &before.servers(), &after, target_before);
         if pdu.membership() == Some(MembershipState::Invite)
             && let Some(target) = pdu.target().map(|user| user.server_name())
-            && !joined_before.contains(target)
+            && !before.has_server(target)
         {
             // It hears of the invite by an invite request.
             servers.remove(target);

@@ -58,7 +58,7 @@ pub async fn if_unremembered(server: &Rc<Homeserver>, room_id: &RoomId) -> Resul
 async fn is_remembered(server: &Homeserver, room: &Room) -> Result<bool, StoreError> {
     let keys: Vec<_> = {
         let live = room.live();
-        let ours = live.members.keys().filter(|user| user.server_name() == server.server_name());
+        let ours = live.members.iter().map(|(user, _)| user).filter(|user| user.server_name() == server.server_name());
         ours.map(|user| (user.clone(), room.id.clone())).collect()
     };
     let rows = server.database.get_many::<Memberships>(&keys).await?;

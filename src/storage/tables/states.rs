@@ -17,7 +17,7 @@ pub struct StateRow {
     /// The state this one differs from; `None` if `changes` is the whole state.
     #[serde(default)]
     pub base: Option<u64>,
-    /// How many rows must be read to know this state, less one.
+    /// How many states followed each other since one was written whole.
     #[serde(default)]
     pub hops: u32,
     /// Entries set: type, state key, event.

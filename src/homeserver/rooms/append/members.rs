@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{Append, AppendError};
 use crate::{
     domain::event::Pdu,
-    homeserver::states::{State, StateKey},
+    homeserver::states::State,
     storage::tables::{MembershipRow, Memberships, RoomMemberRow, RoomMembers},
 };
 
@@ -34,12 +34,7 @@ impl Append<'_> {
         for user_id in changed {
             self.change_member(user_id, position).await?;
         }
-        let own = self.server.server_name();
-        self.live.resident = self
-            .live
-            .members
-            .iter()
-            .any(|(user, member)| user.server_name() == own && member.membership == MembershipState::Join);
+        self.live.resident = self.live.members.has_residents();
         Ok(())
     }
 
@@ -51,7 +46,7 @@ impl Append<'_> {
                 self.event(event_id).await?.ok_or(AppendError::Missing([event_id.clone()].into()))?.pdu.clone()
             }
             None => {
-                self.live.members.remove_mut(&user_id);
+                self.live.members.remove(&user_id);
                 self.batch.delete::<RoomMembers>(&key);
                 if user_id.server_name() == self.server.server_name() {
                     // Resolution took a membership away that was never granted.
@@ -73,7 +68,7 @@ impl Append<'_> {
         {
             self.joining.push(user_id.clone());
         }
-        self.live.members.insert_mut(user_id, Rc::new(row));
+        self.live.members.insert(user_id, Rc::new(row));
         Ok(())
     }
 
@@ -83,7 +78,7 @@ impl Append<'_> {
         if self.live.members.get(user).is_some_and(|member| member.event_id == redacted.event_id) {
             let row = member_row(redacted);
             self.batch.put::<RoomMembers>(&(self.room.num, user.to_owned()), &row);
-            self.live.members.insert_mut(user.to_owned(), Rc::new(row));
+            self.live.members.insert(user.to_owned(), Rc::new(row));
         }
     }
 
@@ -171,26 +166,9 @@ fn member_row(event: &Pdu) -> RoomMemberRow {
 
 /// Users whose membership event differs between two states.
 pub fn changed_members(old: &State, new: &State) -> BTreeSet<OwnedUserId> {
-    if old.id == new.id {
-        return BTreeSet::new();
-    }
-    let user = |key: &StateKey| UserId::parse(&key.1).ok();
-    let members = |state: &State| -> Vec<(StateKey, ruma::OwnedEventId)> {
-        let from = (StateEventType::RoomMember, String::new());
-        let of_members = state.entries.range(from..).take_while(|(key, _)| key.0 == StateEventType::RoomMember);
-        of_members.map(|(key, id)| (key.clone(), id.clone())).collect()
-    };
-    let (old_members, new_members) = (members(old), members(new));
-    let mut changed = BTreeSet::new();
-    for (key, id) in &new_members {
-        if old.entries.get(key) != Some(id) {
-            changed.extend(user(key));
-        }
-    }
-    for (key, _) in &old_members {
-        if !new.entries.contains_key(key) {
-            changed.extend(user(key));
-        }
-    }
-    changed
+    let places = new.places_changed_since(old).into_iter();
+    places
+        .filter(|(kind, _)| *kind == StateEventType::RoomMember)
+        .filter_map(|(_, key)| UserId::parse(key).ok())
+        .collect()
 }

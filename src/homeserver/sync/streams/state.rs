@@ -194,7 +194,7 @@ mod tests {
     fn state(id: u64, entries: &BTreeMap<u8, u8>) -> State {
         let key = |n: &u8| (StateEventType::RoomMember, format!("@{n}:x.alt"));
         let event = |n: &u8| OwnedEventId::try_from(format!("${n}")).unwrap();
-        State { id, entries: entries.iter().map(|(k, v)| (key(k), event(v))).collect::<RedBlackTreeMap<_, _>>() }
+        State::new(id, entries.iter().map(|(k, v)| (key(k), event(v))).collect::<RedBlackTreeMap<_, _>>())
     }
 
     proptest! {
