@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_large_room_takes_little_a_change_and_few_rows_to_read() {
-        const MEMBERS: usize = 4_000;
+        const MEMBERS: usize = 1_500;
         block_on(async {
             let database = Database::new(Rc::new(MemoryDisk::default().open()));
             let positions = Positions::open(database.clone()).await.unwrap();
