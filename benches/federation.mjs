@@ -6,6 +6,7 @@ import path from "node:path";
 import { WARREN } from "../scripts/places.mjs";
 import { makeCertificates, synapseSide, warrenSide } from "../tests/synapse/sides.mjs";
 import { Client } from "./node/client.mjs";
+import { sendToSync } from "./node/send-to-sync.mjs";
 import { figure } from "./summary.mjs";
 
 const ROUNDS = { full: 5, quick: 2 };
@@ -61,28 +62,9 @@ class Pair {
     for (let n = 0; n < sends; n++) this.samples.push(await (n % 2 ? this.#sendToSync(other.sender, one.syncer) : this.#sendToSync(one.sender, other.syncer)));
   }
 
-  async #sendToSync(sender, syncer) {
-    const { next_batch: since } = await syncer.request("GET", `${CS}/sync?timeout=0`);
-    let tell;
-    const sent = new Promise((resolve) => (tell = resolve));
-    const seen = this.#syncUntil(syncer, since, sent);
-    // An answered request in between: the other one is being waited on by then.
-    await sender.request("GET", "/_matrix/client/versions");
-    const started = performance.now();
+  #sendToSync(sender, syncer) {
     const path = `${CS}/rooms/${encodeURIComponent(this.room)}/send/m.room.message/m${this.#number++}`;
-    tell((await sender.request("PUT", path, { msgtype: "m.text", body: TEXT })).event_id);
-    return ((await seen) - started) * 1000;
-  }
-
-  /** When the message came; a server may wake a sync for less, such as somebody's presence, or for an earlier message. */
-  async #syncUntil(syncer, since, sent) {
-    for (;;) {
-      const news = await syncer.request("GET", `${CS}/sync?timeout=30000&since=${encodeURIComponent(since)}`);
-      const ended = performance.now();
-      const events = news.rooms?.join?.[this.room]?.timeline?.events ?? [];
-      const id = events.length && (await sent);
-      if (events.some((event) => event.event_id === id)) return ended;
-      since = news.next_batch;
-    }
+    const send = async () => (await sender.request("PUT", path, { msgtype: "m.text", body: TEXT })).event_id;
+    return sendToSync({ sender, syncer, room: this.room, send });
   }
 }

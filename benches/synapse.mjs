@@ -1,11 +1,12 @@
 // `warren node` beside Synapse: one client script, both on a disk, in turns.
 import { mkdtempSync, rmSync } from "node:fs";
-import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { WARREN } from "../scripts/places.mjs";
+import { freePort } from "../tests/synapse/cable.mjs";
 import { startNode } from "../tests/warren-node.mjs";
 import { Client } from "./node/client.mjs";
+import { sendToSync } from "./node/send-to-sync.mjs";
 import { startSynapse, synapseVersion } from "./node/synapse.mjs";
 import { median, quantile, timed } from "./summary.mjs";
 
@@ -164,37 +165,8 @@ class Server {
     await Promise.all(others.slice(0, JOINERS).map(join));
   }
 
-  /** From sending to the answer of a `/sync` that waits on another connection and brings the message. */
-  async #sendToSync(sender, syncer) {
-    const { next_batch: since } = await syncer.request("GET", `${CS}/sync?timeout=0`);
-    let tell;
-    const sent = new Promise((resolve) => (tell = resolve));
-    const seen = this.#syncUntil(syncer, since, sent);
-    // An answered request in between: the other one is being waited on by then.
-    await sender.request("GET", "/_matrix/client/versions");
-    const started = performance.now();
-    tell((await this.#send(sender, this.room)).event_id);
-    return ((await seen) - started) * 1000;
+  #sendToSync(sender, syncer) {
+    const send = async () => (await this.#send(sender, this.room)).event_id;
+    return sendToSync({ sender, syncer, room: this.room, send });
   }
-
-  /** When the message came; a server may wake a sync for less, such as somebody's presence, or for an earlier message. */
-  async #syncUntil(syncer, since, sent) {
-    for (;;) {
-      const news = await syncer.request("GET", `${CS}/sync?timeout=30000&since=${encodeURIComponent(since)}`);
-      const ended = performance.now();
-      const events = news.rooms?.join?.[this.room]?.timeline?.events ?? [];
-      const id = events.length && (await sent);
-      if (events.some((event) => event.event_id === id)) return ended;
-      since = news.next_batch;
-    }
-  }
-}
-
-function freePort() {
-  return new Promise((resolve) => {
-    const server = net.createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 }
