@@ -3,8 +3,10 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { installPython } from "./python.mjs";
 import { setUp } from "./setup.mjs";
 import { countedStep, Explained, task } from "./step.mjs";
+import { SYNAPSE } from "./synapse.mjs";
 import { testedWarren } from "./tested-warren.mjs";
 
 /** What the answers are held against: the specification's `data` folder, as `--spec DIR` names it. */
@@ -18,14 +20,16 @@ export function specificationOf(args) {
   return directory;
 }
 
-/** Builds `warren` and calls every operation; resolves with `{ passed, failures }`. */
+/** Builds `warren` and calls every operation of both APIs; resolves with `{ passed, failures }`. */
 export async function contract(directory, { words, report } = {}) {
   // Imported late: they need packages.
   const { runContract } = await import("../tests/contract/run.mjs");
-  return countedStep("Contract of the Client-Server API", async (run) => {
+  // It has what certificates are made with, and the tests beside Synapse need it anyway.
+  const python = await installPython("synapse", SYNAPSE);
+  return countedStep("Contract of the Matrix specification", async (run) => {
     const program = await testedWarren(run);
     const say = report ?? ((line) => run.write(`${line}\n`));
-    return runContract({ program, directory, words, report: say });
+    return runContract({ program, python, directory, words, report: say });
   });
 }
 

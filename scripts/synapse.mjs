@@ -9,7 +9,7 @@ import { countedStep, Explained, task } from "./step.mjs";
 import { testedWarren } from "./tested-warren.mjs";
 
 /** Synapse, as PyPI has it. */
-const SYNAPSE = path.join(ROOT, "benches", "node", "requirements.txt");
+export const SYNAPSE = path.join(ROOT, "benches", "node", "requirements.txt");
 
 /** Builds `warren` and has it meet Synapse; resolves with `{ passed, failures }`. */
 export async function synapse({ words, keep, report } = {}) {

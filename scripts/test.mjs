@@ -1,6 +1,6 @@
 // `npm test`: everything, on a fresh clone too: installs what it needs, checks, tests, tells the browser stories, and
-// ends with one line that says how many passed and failed. `npm test -- --spec DIR` holds the Client-Server API against the
-// Matrix specification, too: DIR is the `data` folder of a checkout.
+// ends with one line that says how many passed and failed. `npm test -- --spec DIR` holds both APIs against the Matrix
+// specification, too: DIR is the `data` folder of a checkout.
 import { installBrowsers } from "./browsers.mjs";
 import { check } from "./check.mjs";
 import { clients } from "./clients.mjs";

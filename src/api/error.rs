@@ -149,6 +149,11 @@ impl ApiError {
         if is_json(body) { Self::bad_json("The request body is not a JSON object.") } else { Self::not_json() }
     }
 
+    /// For a body that is not JSON at all; `None` for any other, and for none.
+    pub(super) fn not_json_if(body: &[u8]) -> Option<Self> {
+        (!body.is_empty() && !is_json(body)).then(Self::not_json)
+    }
+
     fn not_json() -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorKind::NotJson, "The request body is not valid JSON.")
     }

@@ -53,7 +53,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(query::get_profile_information),
         route(query::get_room_information),
         route(directory::get_public_rooms).costing(5),
-        route(directory::get_public_rooms_filtered).costing(5),
+        route(directory::get_public_rooms_filtered).costing(5).omitting_null(),
         route(space::get_hierarchy).costing(5),
     ]
 }

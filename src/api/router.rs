@@ -2,7 +2,7 @@
 //! that a request type is its own route.
 use std::{borrow::Cow, collections::BTreeMap, future::Future, rc::Rc};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures::future::{FutureExt, LocalBoxFuture};
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -10,6 +10,7 @@ use ruma::api::{
     IncomingRequest, Metadata, OutgoingResponse, OutgoingResponseExt, auth_scheme::AuthScheme,
     error::DeserializationError, path_builder::PathBuilder,
 };
+use serde_json::value::RawValue as RawJsonValue;
 
 use super::{ApiError, ClientAddress, Origin, Request, Response, standing::Access};
 use crate::homeserver::{Homeserver, sessions::Session};
@@ -128,6 +129,16 @@ impl Route {
         self
     }
 
+    /// Leaves out of answers what has no value, where ruma's type would say `null` and the specification knows none.
+    pub fn omitting_null(mut self) -> Self {
+        let handler = self.handler;
+        self.handler = Box::new(move |homeserver, incoming| {
+            let answered = handler(homeserver, incoming);
+            async move { answered.await.map(|response| response.map(without_null)) }.boxed_local()
+        });
+        self
+    }
+
     /// Says that a request may be dropped at any point once nobody waits for its answer: it changes nothing.
     pub fn abandonable(self) -> Self {
         Self { may_be_abandoned: true, ..self }
@@ -186,6 +197,13 @@ fn check_body(request: &Request) -> Result<(), ApiError> {
         return Ok(());
     }
     Err(ApiError::body_not_object(body))
+}
+
+/// An object of JSON without those of its fields that are `null`.
+fn without_null(body: Bytes) -> Bytes {
+    let Ok(mut object) = serde_json::from_slice::<BTreeMap<&str, &RawJsonValue>>(&body) else { return body };
+    object.retain(|_, value| value.get() != "null");
+    serde_json::to_vec(&object).map_or_else(|_| body.clone(), Bytes::from)
 }
 
 fn into_http(response: impl OutgoingResponse) -> Result<Response, ApiError> {

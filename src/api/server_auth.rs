@@ -57,8 +57,11 @@ impl Authenticate for ServerSignatures {
         if matches!(origin, Origin::Peer(peer) if !is_peers(peer)) {
             return Err(ApiError::unauthorized(format!("You are not {from}.")));
         }
-        signed_request::verify(&x_matrix, request, homeserver.server_name(), &keys)
-            .map_err(|error| ApiError::unauthorized(format!("The signature does not hold: {error}.")))?;
+        signed_request::verify(&x_matrix, request, homeserver.server_name(), &keys).map_err(|error| {
+            // Nobody can have signed a body that is no JSON: that is what is wrong with it.
+            let unsigned = || ApiError::unauthorized(format!("The signature does not hold: {error}."));
+            ApiError::not_json_if(request.body()).unwrap_or_else(unsigned)
+        })?;
         if matches!(origin, Origin::Https | Origin::Gateway(_)) {
             homeserver.rate_limits.server(from, homeserver.environment.clock.now_ms())?;
             homeserver.environment.transport.heard_from(from);

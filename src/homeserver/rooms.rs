@@ -4,6 +4,7 @@ pub mod apart;
 pub mod append;
 pub mod backfill;
 pub mod create;
+pub mod exchange_invite;
 pub mod fetch;
 pub mod handshake;
 pub mod history;

@@ -5,7 +5,7 @@ const MISSING = ["M_MISSING_PARAM", "M_BAD_JSON"];
 /** Something of another type, for each type of JSON. */
 const OTHER_TYPE = { string: 5, integer: "five", number: "five", boolean: "yes", object: "none", array: "none" };
 /** Identifiers whose grammar is checked, by the names that paths give them. */
-const IDENTIFIERS = ["roomId", "userId", "eventId", "roomAlias", "roomIdOrAlias"];
+const IDENTIFIERS = ["roomId", "userId", "eventId", "roomAlias", "roomIdOrAlias", "serverName"];
 
 /**
  * Every way in which `request` of `operation` is made wrong: `{ name, request, expected: { status, errcodes } }`.
@@ -29,7 +29,7 @@ function wrongTokens(operation, request) {
   ];
 }
 
-function wrongBodies(request, schema) {
+export function wrongBodies(request, schema) {
   if (!schema || typeof request.body !== "object") return [];
   const { properties = {}, required = [] } = schema;
   const malformed = { status: [400], errcodes: MALFORMED };
@@ -49,7 +49,7 @@ function wrongBodies(request, schema) {
   return wrong;
 }
 
-function wrongPaths(request) {
+export function wrongPaths(request) {
   return IDENTIFIERS.filter((name) => request.path?.[name] !== undefined).map((name) => ({
     name: `with nonsense for ${name}`,
     request: { ...request, path: { ...request.path, [name]: "non sense" } },

@@ -1,5 +1,5 @@
-// The operations of the Client-Server API, as a checkout of the Matrix specification's `data` folder tells them, and
-// whether an answer is as it says.
+// The operations of one API, as a checkout of the Matrix specification's `data` folder tells them, and whether an answer is
+// as it says.
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -7,10 +7,8 @@ import Ajv2020 from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
 import { parse } from "yaml";
 
-const CLIENT_SERVER = path.join("api", "client-server");
-const ERROR = path.join(CLIENT_SERVER, "definitions", "errors", "error.yaml");
-/** Fewer would mean that the folder is something else. */
-const OPERATIONS_MIN = 100;
+/** The APIs share the shape of their errors. */
+const ERROR = path.join("api", "client-server", "definitions", "errors", "error.yaml");
 
 /** The specification's own names for kinds of strings; their grammar is checked by their first character. */
 const FORMATS = {
@@ -30,20 +28,23 @@ export class Specification {
   /** One for each `operationId`: `{ id, method, template, authenticated, responses }`. */
   operations;
 
-  /** @param {string} directory the checkout's `data` folder; throws when it cannot be read */
-  constructor(directory) {
+  /**
+   * @param {string} directory the checkout's `data` folder; throws when it cannot be read
+   * @param {"client-server" | "server-server"} api
+   * @param {number} operationsMin how many it has at least
+   */
+  constructor(directory, api, operationsMin) {
     this.#directory = path.resolve(directory);
     // References are relative to the file they are in.
     const loadSchema = async (uri) => ({ ...document(fileURLToPath(uri)), $id: uri });
     this.#ajv = new Ajv2020({ strict: false, validateSchema: false, allErrors: true, formats: FORMATS, loadSchema });
     addFormats(this.#ajv, ["uri", "email", "int64", "float"]);
-    this.operations = this.#read();
+    this.operations = this.#read(path.join(this.#directory, "api", api), operationsMin);
   }
 
-  #read() {
-    const folder = path.join(this.#directory, CLIENT_SERVER);
+  #read(folder, operationsMin) {
     const operations = readdirSync(folder).filter((name) => name.endsWith(".yaml")).flatMap((name) => operationsOf(path.join(folder, name)));
-    if (operations.length < OPERATIONS_MIN) throw new Error(`${folder} has ${operations.length} operations only: it is not the specification's`);
+    if (operations.length < operationsMin) throw new Error(`${folder} has ${operations.length} operations only: it is not the specification's`);
     return operations;
   }
 
@@ -64,6 +65,8 @@ export class Specification {
   async #schema(operation, status) {
     const file = path.join(this.#directory, ERROR);
     if (operation?.responses[status]?.content?.["application/json"]?.schema) return this.#ajv.compileAsync({ $ref: answerPointer(operation, status) });
+    // Some answers are described in words only.
+    if (status < 400 && operation?.responses[status] && !operation.responses[status].content) return this.#ajv.compile({ type: "object" });
     if (status < 400) throw new Error(`${operation?.id}: no answer with status ${status} is specified`);
     return this.#ajv.compileAsync({ $ref: pathToFileURL(file).href });
   }

@@ -1,11 +1,14 @@
 //! What servers tell each other of a room's past, and what a newcomer gets to see of it.
 use ruma::RoomVersionId;
 use serde_json::{Value, json};
-use warren::domain::room_version::SUPPORTED;
+use warren::domain::{
+    event::{Pdu, object::EventObject},
+    room_version::SUPPORTED,
+};
 
 use crate::{
     federation_network::Network,
-    federation_peer::{PeerRoom, value},
+    federation_peer::{Peer, PeerRoom, value},
     federation_scene::Scene,
     harness::{TestServer, TestUser},
     talk::{ids, texts},
@@ -215,6 +218,49 @@ fn a_server_that_backfills_lies_adds_nothing_to_the_past() {
     let state: Vec<_> = room.state.values().collect();
     peer.says("GET", "/state_ids/", 200, json!({ "pdu_ids": state, "auth_chain_ids": state }));
     assert_eq!(server.said_in(&bob, &room.id), ["true words"]);
+}
+
+/// An event that follows more events than one may today.
+fn with_many_prevs(room: &mut PeerRoom, peer: &Peer, said: &Pdu) -> Pdu {
+    let mut event = said.canonical_object();
+    let prevs = said.prev_events.iter().map(|id| id.to_string()).chain((0..30).map(|n| format!("${n:043}")));
+    event.insert("prev_events".to_owned(), json!(prevs.collect::<Vec<_>>()).try_into().unwrap());
+    ["hashes", "signatures"].into_iter().for_each(|field| drop(event.remove(field)));
+    let mut event = EventObject::from(event);
+    event.hash_and_sign(&peer.identity, &room.rules).unwrap();
+    let pdu = room.parse(&serde_json::from_str(&event.to_json()).unwrap());
+    room.push(&pdu.clone().into());
+    pdu
+}
+
+#[test]
+fn what_is_filled_in_is_not_held_to_the_limits_of_what_is_sent() {
+    let network = Network::new();
+    let (server, peer) = (network.server(), network.peer());
+    let bob = server.register("bob");
+    let mole = peer.user("mole");
+    let mut room = PeerRoom::create(&peer, &mole, &RoomVersionId::V11);
+    let said = room.clone().say(&peer, &mole, "of old");
+    let said = with_many_prevs(&mut room, &peer, &said);
+    let template = {
+        let bob_id = bob.id.as_str().try_into().unwrap();
+        let mut room = room.clone();
+        value(&room.make(&peer, &bob_id, "m.room.member", Some(&bob.id), json!({ "membership": "join" })))
+    };
+    peer.says("GET", "/make_join/", 200, json!({ "room_version": "11", "event": template }));
+    peer.says("PUT", "/send_join/", 200, json!({ "state": room.state_events(), "auth_chain": room.auth_chain() }));
+    server.join_via(&bob, &room.id, peer.name()).ok();
+    let answer = json!({ "origin": peer.name(), "origin_server_ts": 1, "pdus": [value(&said)] });
+    peer.says("GET", "/backfill/", 200, answer);
+    let state: Vec<_> = room.state.values().collect();
+    peer.says("GET", "/state_ids/", 200, json!({ "pdu_ids": state, "auth_chain_ids": state }));
+    assert_eq!(server.said_in(&bob, &room.id), ["of old"]);
+    // Who sends one today is told that it is none.
+    let next = room.clone().say(&peer, &mole, "of today");
+    let next = with_many_prevs(&mut room, &peer, &next);
+    let refused = peer.send(&server, "many", &[value(&next)], &[]).ok();
+    assert!(refused["pdus"][next.event_id.as_str()]["error"].is_string(), "{refused}");
+    assert_eq!(server.said_in(&bob, &room.id), ["of old"]);
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn what_the_identity_server_did_not_say_is_no_invite() {
     refused(partial(room, &bob.id, &fay, good()), 403, "M_FORBIDDEN");
     refused(partial(room, scene.eve.as_str(), &fay, good()), 403, "M_FORBIDDEN");
     // Not whole, or not an invite.
-    for field in ["sender", "state_key", "content", "type"] {
+    for field in ["room_id", "sender", "state_key", "content", "type"] {
         let mut body = partial(room, &alice.id, &fay, good());
         body.as_object_mut().unwrap().remove(field);
         refused(body, 400, "M_MISSING_PARAM");
@@ -112,6 +112,9 @@ fn what_the_identity_server_did_not_say_is_no_invite() {
     let mut of_type = partial(room, &alice.id, &fay, good());
     of_type["type"] = json!("m.room.topic");
     refused(of_type, 400, "M_INVALID_PARAM");
+    let mut of_another_room = partial(room, &alice.id, &fay, good());
+    of_another_room["room_id"] = json!("!elsewhere:example.org");
+    refused(of_another_room, 400, "M_INVALID_PARAM");
     let mut join = good();
     join["membership"] = json!("join");
     refused(partial(room, &alice.id, &fay, join), 400, "M_INVALID_PARAM");
@@ -122,7 +125,8 @@ fn what_the_identity_server_did_not_say_is_no_invite() {
     let stranger: OwnedUserId = "@fay:elsewhere.example".try_into().unwrap();
     let of_another = content(signed_by(&identity_server(), stranger.as_str(), TOKEN));
     exchange(peer, server, room, partial(room, &alice.id, &stranger, of_another)).is_error(403, "M_FORBIDDEN");
-    exchange(peer, server, "!nowhere:example.org", partial(room, &alice.id, &fay, good())).is_error(404, "M_NOT_FOUND");
+    exchange(peer, server, "!nowhere:example.org", partial("!nowhere:example.org", &alice.id, &fay, good()))
+        .is_error(404, "M_NOT_FOUND");
     // Taken back by Alice.
     server.set_state(alice, room, "m.room.third_party_invite", TOKEN, json!({}));
     refused(partial(room, &alice.id, &fay, good()), 403, "M_FORBIDDEN");

@@ -3,7 +3,7 @@ use std::rc::Rc;
 
 use ruma::{
     OwnedServerName,
-    api::federation::thirdparty::{bind_callback, exchange_invite},
+    api::federation::thirdparty::{bind_callback, exchange_invite::v1 as exchange_v1},
     events::StateEventType,
 };
 
@@ -11,7 +11,10 @@ use crate::{
     api::ApiError,
     homeserver::{
         Homeserver,
-        rooms::third_party_invites::{self, Exchange},
+        rooms::{
+            exchange_invite,
+            third_party_invites::{self, Exchange},
+        },
     },
 };
 
@@ -19,15 +22,18 @@ use crate::{
 pub async fn exchange_invite(
     homeserver: &Rc<Homeserver>,
     origin: OwnedServerName,
-    request: exchange_invite::v1::Request,
-) -> Result<exchange_invite::v1::Response, ApiError> {
-    let exchange_invite::v1::Request { room_id, kind, sender, state_key, content, .. } = request;
+    request: exchange_invite::Request,
+) -> Result<exchange_v1::Response, ApiError> {
+    let exchange_v1::Request { room_id, kind, sender, state_key, content, .. } = request.invite;
+    if request.named != room_id {
+        return Err(ApiError::invalid_param("The invite is of another room than the path names."));
+    }
     if kind != StateEventType::RoomMember {
         return Err(ApiError::invalid_param("An invite is of type m.room.member."));
     }
     let exchange = Exchange { room_id, sender, target: state_key, content: content.json().to_owned() };
     third_party_invites::exchange(homeserver, &origin, exchange).await?;
-    Ok(exchange_invite::v1::Response::new())
+    Ok(exchange_v1::Response::new())
 }
 
 /// `PUT /_matrix/federation/v1/3pid/onbind` (server-server API, "Third-party invites"). Identity servers ask it, unsigned;

@@ -10,7 +10,10 @@ use ruma::{
 use serde_json::value::RawValue as RawJsonValue;
 use thiserror::Error;
 
-use super::{PDU_MAX_BYTES, PDU_NESTING_MAX, Pdu, nesting, object::EventObject};
+use super::{
+    PDU_MAX_BYTES, PDU_NESTING_MAX, Pdu, nesting,
+    object::{Citations, EventObject},
+};
 use crate::domain::{identity::PublicKey, server_keys::SignedAt};
 
 /// The most bytes a PDU may have as it arrives: each byte of its canonical form may come escaped as six (`\u0041`).
@@ -55,6 +58,26 @@ pub fn check_received(
     rules: &RoomVersionRules,
     keys: &KeysAt<'_>,
 ) -> Result<Checked, DropReason> {
+    check(raw, room_id, rules, Citations::Few, keys)
+}
+
+/// As [`check_received`], of an event in an answer to `/backfill`, which may name any number of others.
+pub fn check_filled_in(
+    raw: &RawJsonValue,
+    room_id: &RoomId,
+    rules: &RoomVersionRules,
+    keys: &KeysAt<'_>,
+) -> Result<Checked, DropReason> {
+    check(raw, room_id, rules, Citations::AnyNumber, keys)
+}
+
+fn check(
+    raw: &RawJsonValue,
+    room_id: &RoomId,
+    rules: &RoomVersionRules,
+    citations: Citations,
+    keys: &KeysAt<'_>,
+) -> Result<Checked, DropReason> {
     let mut object = parse_object(raw, rules)?;
     object.remove("unsigned");
     let json = object.to_json();
@@ -64,7 +87,7 @@ pub fn check_received(
     if nesting(object.fields()) > PDU_NESTING_MAX {
         return Err(DropReason::Format(format!("it is nested more than {PDU_NESTING_MAX} levels deep")));
     }
-    object.check_format(rules).map_err(DropReason::Format)?;
+    object.check_format(rules, citations).map_err(DropReason::Format)?;
     let event_id = event_id_of(&object, rules)?;
     let pdu = Pdu::from_canonical(event_id, json, rules).map_err(|error| DropReason::Format(error.to_string()))?;
     if pdu.room_id != room_id {

@@ -15,7 +15,10 @@ use serde_json::value::RawValue as RawJsonValue;
 use thiserror::Error;
 
 use super::{
-    PDU_MAX_BYTES, PDU_NESTING_MAX, Pdu, PduError, canonical_string, check::event_id_of, nesting, object::EventObject,
+    PDU_MAX_BYTES, PDU_NESTING_MAX, Pdu, PduError, canonical_string,
+    check::event_id_of,
+    nesting,
+    object::{Citations, EventObject},
     reference,
 };
 use crate::domain::identity::Identity;
@@ -160,7 +163,7 @@ fn finish(object: &EventObject, rules: &RoomVersionRules) -> Result<Pdu, DraftEr
     if nesting(object.fields()) > PDU_NESTING_MAX {
         return Err(DraftError::Format(format!("the event is nested more than {PDU_NESTING_MAX} levels deep")));
     }
-    object.check_format(rules).map_err(DraftError::Format)?;
+    object.check_format(rules, Citations::Few).map_err(DraftError::Format)?;
     let event_id = event_id_of(object, rules).map_err(|error| DraftError::Format(error.to_string()))?;
     Ok(Pdu::from_canonical(event_id, json, rules)?)
 }

@@ -24,6 +24,16 @@ use crate::domain::identity::Identity;
 const FORMAT_FIELDS: [&str; 8] =
     ["type", "sender", "room_id", "event_id", "state_key", "prev_events", "auth_events", "depth"];
 
+/// How many events an event may name that it follows, and that authorize it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Citations {
+    /// As many as the format of events says: 20 and 10.
+    Few,
+    /// Of old there were more, and the past is filled in as it was (server-server API, "Backfilling and retrieving missing
+    /// events"). The size of the event bounds them.
+    AnyNumber,
+}
+
 /// An event as parsed JSON.
 #[derive(Clone, Debug)]
 pub struct EventObject {
@@ -83,11 +93,18 @@ impl EventObject {
     }
 
     /// Presence, types and sizes of fields (room versions, "Event format"). The size of the whole is the caller's to check.
-    pub fn check_format(&self, rules: &RoomVersionRules) -> Result<(), String> {
-        if !self.marked {
+    pub fn check_format(&self, rules: &RoomVersionRules, citations: Citations) -> Result<(), String> {
+        if !self.marked && citations == Citations::Few {
             return check_pdu_format(&self.fields, &rules.event_format);
         }
         let mut fields = self.fields.clone();
+        if citations == Citations::AnyNumber {
+            for field in ["prev_events", "auth_events"] {
+                if let Some(CanonicalJsonValue::Array(cited)) = fields.get_mut(field) {
+                    cited.truncate(1);
+                }
+            }
+        }
         fields.retain(|field, _| FORMAT_FIELDS.contains(&field.as_str()));
         if let Some(CanonicalJsonValue::String(depth)) = fields.get_mut("depth")
             && let Some(depth) = numbers::marked_integer(depth)

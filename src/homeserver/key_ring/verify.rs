@@ -46,6 +46,16 @@ pub fn check_known(
     check::check_received(raw, room_id, rules, &|name, signed| server.keys_known(name, signed))
 }
 
+/// As [`check_known`], of an event in an answer to `/backfill` (see [`check::check_filled_in`]).
+pub fn check_filled_in(
+    server: &Homeserver,
+    raw: &RawJsonValue,
+    room_id: &RoomId,
+    rules: &RoomVersionRules,
+) -> Result<Checked, DropReason> {
+    check::check_filled_in(raw, room_id, rules, &|name, signed| server.keys_known(name, signed))
+}
+
 /// As [`check_known`], once the keys it takes were asked for if they are not known.
 pub async fn check_received(
     server: &Rc<Homeserver>,

@@ -9,7 +9,7 @@ use ruma::{OwnedEventId, UInt, api::federation::backfill::get_backfill};
 use super::{
     Room,
     append::{Append, AppendError, Audience, Placement},
-    fetch::{self, ancestors_of, check_all},
+    fetch::{self, ancestors_of, check_filled_in},
     ingest::{ancestors_first, servers_to_ask},
 };
 use crate::{
@@ -37,7 +37,7 @@ pub async fn fill(server: &Rc<Homeserver>, room: &Rc<Room>, limit: usize) -> Res
         match server.ask(&via, Lane::Queries, request).await {
             Ok(response) => {
                 let received = response.pdus.iter().take(BACKFILL_EVENTS_MAX);
-                let checked = check_all(server, room, &via, received).await;
+                let checked = check_filled_in(server, room, &via, received).await;
                 let events = ancestors_of(server, &via, from.iter().cloned().collect(), checked);
                 if append_history(server, room, events, &via).await? {
                     return Ok(true);

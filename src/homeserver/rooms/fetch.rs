@@ -6,14 +6,21 @@ use std::{
 };
 
 use ruma::{
-    EventId, OwnedEventId, OwnedServerName, ServerName, UInt,
+    EventId, OwnedEventId, OwnedServerName, RoomId, ServerName, UInt,
     api::federation::event::{get_event, get_missing_events, get_room_state, get_room_state_ids},
+    room_version_rules::RoomVersionRules,
 };
 use serde_json::value::RawValue as RawJsonValue;
 
 use super::{Room, append::Append, ingest::add_outliers};
 use crate::{
-    domain::{event::Pdu, room::resolve::StateMap},
+    domain::{
+        event::{
+            Pdu,
+            check::{Checked, DropReason},
+        },
+        room::resolve::StateMap,
+    },
     homeserver::{Homeserver, key_ring::verify, peers::PeerError, refusals, states::State},
     ports::{Lane, StoreError},
     storage::tables::StoredVerdict,
@@ -399,11 +406,31 @@ pub async fn fetch_event(
 }
 
 /// Those of `raws` that are events of the room.
-pub async fn check_all<'a>(
+async fn check_all<'a>(
     server: &Rc<Homeserver>,
     room: &Rc<Room>,
     via: &ServerName,
     raws: impl Iterator<Item = &'a Box<RawJsonValue>>,
+) -> Vec<Pdu> {
+    check_each(server, room, via, raws, verify::check_known).await
+}
+
+/// As [`check_all`], of an answer to `/backfill`: what is of old may name more events than what is sent.
+pub async fn check_filled_in<'a>(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    via: &ServerName,
+    raws: impl Iterator<Item = &'a Box<RawJsonValue>>,
+) -> Vec<Pdu> {
+    check_each(server, room, via, raws, verify::check_filled_in).await
+}
+
+async fn check_each<'a>(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    via: &ServerName,
+    raws: impl Iterator<Item = &'a Box<RawJsonValue>>,
+    check: impl Fn(&Homeserver, &RawJsonValue, &RoomId, &RoomVersionRules) -> Result<Checked, DropReason>,
 ) -> Vec<Pdu> {
     let mut checked = Vec::new();
     let raws: Vec<_> = raws.collect();
@@ -412,7 +439,7 @@ pub async fn check_all<'a>(
         if index % CHECKS_PER_SLICE == CHECKS_PER_SLICE - 1 {
             server.environment.clock.yield_now().await;
         }
-        match verify::check_known(server, raw, &room.id, &room.rules) {
+        match check(server, raw, &room.id, &room.rules) {
             Ok(event) => checked.push(event.pdu),
             Err(reason) => refusals::note(server, via, &format!("an event of {} it gave", room.id), &reason),
         }

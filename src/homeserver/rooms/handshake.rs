@@ -111,6 +111,8 @@ pub async fn template(
     let mut template = append.seal(draft).await?.object(&room.rules);
     // Where events say their ids, who signs it names it.
     ["signatures", "hashes", "event_id"].into_iter().for_each(|field| template.remove(field));
+    // Whose template it is, says the specification; nothing follows from it.
+    template.set_text("origin", server.server_name().as_str());
     let json = RawJsonValue::from_string(template.to_json()).expect("it is JSON");
     Ok((room.version.clone(), json))
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, OwnedRoomId, OwnedServerName, OwnedUserId,
-    api::federation::thirdparty::{bind_callback::v1::ThirdPartyInvite as Bound, exchange_invite},
+    api::federation::thirdparty::{bind_callback::v1::ThirdPartyInvite as Bound, exchange_invite::v1 as exchange_v1},
     events::{
         StateEventType,
         room::member::{RoomMemberEventContent, SignedContent},
@@ -16,7 +16,7 @@ use serde_json::{json, value::RawValue as RawJsonValue};
 use thiserror::Error;
 
 use super::{
-    Room, acl,
+    Room, acl, exchange_invite,
     invite::{self, InviteError},
 };
 use crate::{
@@ -155,6 +155,7 @@ async fn ask_for_invite(server: &Rc<Homeserver>, user: &OwnedUserId, bound: Boun
         return exchange(server, &destination, own).await.map_err(|error| error.to_string());
     }
     let content: Raw<RoomMemberEventContent> = Raw::from_json(content);
-    let request = exchange_invite::v1::Request::new(room_id, sender, user.clone(), content);
+    let request = exchange_v1::Request::new(room_id, sender, user.clone(), content);
+    let request = exchange_invite::Request::new(request);
     server.ask(&destination, Lane::Queries, request).await.map(drop).map_err(|error| error.to_string())
 }

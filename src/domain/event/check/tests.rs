@@ -152,6 +152,28 @@ fn malformed_fields_are_dropped() {
 }
 
 #[test]
+fn what_is_filled_in_may_name_any_number_of_events() {
+    for mut room in every_version() {
+        let signer = identity(0);
+        let said = room.send(0, "m.room.message", json!({ "body": "hello", "msgtype": "m.text" }));
+        for (field, count) in [("prev_events", 300), ("auth_events", 11)] {
+            let mut object = said.canonical_object();
+            let one = object[field].as_array().unwrap()[0].clone();
+            object.insert(field.into(), vec![one; count].into());
+            ["hashes", "signatures"].into_iter().for_each(|field| drop(object.remove(field)));
+            let redaction = &room.rules.redaction;
+            hash_and_sign_event(signer.server_name().as_str(), signer.key_pair(), &mut object, redaction).unwrap();
+            let filled_in = check_filled_in(&raw(&object), &room.room_id, &room.rules, &self_certified_keys).unwrap();
+            assert!(!filled_in.redacted);
+            assert!(matches!(check(&room, &object), Err(DropReason::Format(_))), "{field} as it is sent");
+            object.insert(field.into(), json!(["no sigil", 1]).try_into().unwrap());
+            let nonsense = check_filled_in(&raw(&object), &room.room_id, &room.rules, &self_certified_keys);
+            assert!(matches!(nonsense, Err(DropReason::Format(_))), "{field} of other things: {nonsense:?}");
+        }
+    }
+}
+
+#[test]
 fn no_hashes_and_no_signatures_are_dropped() {
     for mut room in every_version() {
         for field in ["hashes", "signatures"] {
