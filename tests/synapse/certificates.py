@@ -1,4 +1,4 @@
-"""An authority of one test and a certificate by it for localhost, in the directory that is named: ca.pem, cert.pem, key.pem."""
+"""An authority of one test and a certificate by it for localhost and a zone of names, in the directory that is named: ca.pem, cert.pem, key.pem."""
 
 import datetime
 import ipaddress
@@ -38,7 +38,9 @@ authority = [
     (x509.BasicConstraints(ca=True, path_length=0), True),
     (x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), False),
 ]
-names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+names = x509.SubjectAlternativeName(
+    [x509.DNSName("localhost"), x509.DNSName("*.tabs.test"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+)
 server = [
     (names, False),
     (x509.BasicConstraints(ca=False, path_length=None), True),

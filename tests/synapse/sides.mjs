@@ -12,6 +12,8 @@ const START_MAX_MS = 120_000;
 const START_ATTEMPTS = 3;
 /** How much of what Synapse said last is shown when it does not start. */
 const SAID_SHOWN_CHARS = 2_000;
+/** Tests do not wait for minutes. */
+const SOON = { first: "500", longest: "2s" };
 /** Limits that nobody here reaches. */
 const UNLIMITED = "{ per_second: 1000000, burst_count: 1000000 }";
 
@@ -32,27 +34,31 @@ export async function warrenSide(program, certificates, directory, name = "warre
   return side(name, serverName, cable, running);
 }
 
-/** The Synapse of `python`, found in the same way. Its ports are free when they are chosen; should one be taken since, others are. */
-export async function synapseSide(python, certificates, directory, name = "synapse") {
+/**
+ * The Synapse of `python`, found in the same way. Its ports are free when they are chosen; should one be taken since, others are.
+ * @param {{ environment?: object, retry?: { first: string, longest: string } }} settings variables for its process; how long it
+ *   leaves a server alone that it could not reach
+ */
+export async function synapseSide(python, certificates, directory, name = "synapse", settings = {}) {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await startSynapse(python, certificates, path.join(directory, `${name}-${attempt}`), name);
+      return await startSynapse(python, certificates, path.join(directory, `${name}-${attempt}`), name, settings);
     } catch (error) {
       if (attempt === START_ATTEMPTS) throw error;
     }
   }
 }
 
-async function startSynapse(python, certificates, home, name) {
+async function startSynapse(python, certificates, home, name, { environment = {}, retry = SOON }) {
   mkdirSync(home);
   const [port, clientPort] = [await freePort(), await freePort()];
   const cable = await layCable(port);
   const serverName = `localhost:${cable.port}`;
   const config = path.join(home, "homeserver.yaml");
-  writeFileSync(config, configuration(home, certificates, serverName, port, clientPort));
+  writeFileSync(config, configuration(home, certificates, serverName, port, clientPort, retry));
   execFileSync(python, ["-m", "synapse.app.homeserver", "--config-path", config, "--generate-keys"], { stdio: "ignore" });
   const said = openSync(path.join(home, "said.txt"), "w");
-  const child = spawn(python, ["-m", "synapse.app.homeserver", "--config-path", config], { stdio: ["ignore", said, said] });
+  const child = spawn(python, ["-m", "synapse.app.homeserver", "--config-path", config], { stdio: ["ignore", said, said], env: { ...process.env, ...environment } });
   closeSync(said);
   const ended = new Promise((resolve) => child.once("exit", resolve));
   const url = `http://127.0.0.1:${clientPort}`;
@@ -70,7 +76,12 @@ async function startSynapse(python, certificates, home, name) {
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
-  return side(name, serverName, cable, { url, end });
+  /** For how long it leaves `destination` alone after it could not reach it, in milliseconds; 0 where it does not. */
+  const leavesAlone = (destination) => {
+    const program = "import sqlite3, sys; print(next(sqlite3.connect(sys.argv[1]).execute('select retry_interval from destinations where destination = ?', sys.argv[2:]), [0])[0])";
+    return Number(execFileSync(python, ["-c", program, path.join(home, "synapse.db"), destination], { encoding: "utf8" }));
+  };
+  return { ...side(name, serverName, cable, { url, end }), leavesAlone };
 }
 
 function side(name, serverName, cable, { url, end }) {
@@ -88,7 +99,7 @@ function side(name, serverName, cable, { url, end }) {
   };
 }
 
-function configuration(home, certificates, serverName, port, clientPort) {
+function configuration(home, certificates, serverName, port, clientPort, retry) {
   const log = path.join(home, "log.yaml");
   const handlers = `{ file: { class: logging.FileHandler, filename: "${home}/synapse.log", formatter: line } }`;
   const formatters = `{ line: { format: "%(asctime)s %(levelname)s %(name)s %(message)s" } }`;
@@ -109,9 +120,9 @@ suppress_key_server_warning: true
 allow_public_rooms_over_federation: true
 room_list_publication_rules: [{ action: allow }]
 federation:
-  destination_min_retry_interval: 500
+  destination_min_retry_interval: ${retry.first}
   destination_retry_multiplier: 2
-  destination_max_retry_interval: 2s
+  destination_max_retry_interval: ${retry.longest}
   max_short_retries: 1
   max_long_retries: 1
   max_long_retry_delay: 1s
