@@ -4,10 +4,10 @@ import os from "node:os";
 import path from "node:path";
 import { WARREN } from "../scripts/places.mjs";
 import { freePort } from "../tests/synapse/cable.mjs";
-import { startNode } from "../tests/warren-node.mjs";
+import { startSynapse, synapseVersion } from "../tests/synapse/process.mjs";
+import { residentBytes, startNode } from "../tests/warren-node.mjs";
 import { Client } from "./node/client.mjs";
 import { sendToSync } from "./node/send-to-sync.mjs";
-import { startSynapse, synapseVersion } from "./node/synapse.mjs";
 import { median, quantile, timed } from "./summary.mjs";
 
 /** Rounds; in each both are measured, and the other goes first in the next. */
@@ -47,7 +47,7 @@ export async function benchSynapse(python, size) {
   const servers = [];
   try {
     servers.push(await begin("warren", startNode(directory, { program: WARREN })));
-    servers.push(await begin("synapse", startSynapse(python, directory, await freePort())));
+    servers.push(await begin("synapse", bareSynapse(python, directory)));
     for (const server of servers) await server.prepare(HISTORY[size]);
     for (let round = 0; round < ROUNDS[size]; round++) {
       for (const server of round % 2 ? servers.toReversed() : servers) await server.measure(size);
@@ -169,4 +169,11 @@ class Server {
     const send = async () => (await this.#send(sender, this.room)).event_id;
     return sendToSync({ sender, syncer, room: this.room, send });
   }
+}
+
+/** A Synapse that only its clients can ask. */
+async function bareSynapse(python, home) {
+  const clientPort = await freePort();
+  const running = await startSynapse(python, home, { serverName: `localhost:${clientPort}`, clientPort });
+  return { ...running, residentBytes: () => residentBytes(running.pid) };
 }
