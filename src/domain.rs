@@ -1,4 +1,6 @@
 //! Pure rules about rooms: no `async`, no clock, no I/O. Time and randomness arrive as arguments.
+pub mod cross_signing;
+pub mod device_list;
 pub mod event;
 pub mod event_fields;
 pub mod event_filter;

@@ -9,6 +9,7 @@ pub mod by_time;
 pub mod client_event;
 pub mod client_txns;
 pub mod delayed_events;
+pub mod device_lists;
 pub mod devices;
 pub mod directory;
 pub mod edus;
@@ -72,6 +73,7 @@ use self::{
     auth_sessions::AuthSessions,
     client_txns::ClientTxns,
     delayed_events::DelayedEvents,
+    device_lists::DeviceLists,
     edus::{presence::Presence, receipt::Receipts, typing::Typing},
     erasures::Erasures,
     event_times::EventTimes,
@@ -231,6 +233,7 @@ pub struct Homeserver {
     pub(crate) typing: Typing,
     pub(crate) lazy_members: LazyMembers,
     pub(crate) to_devices: ToDevices,
+    pub(crate) device_lists: DeviceLists,
     /// Held from reading to committing by whoever changes accounts, devices, profiles or account data.
     pub(crate) accounts_lock: Mutex<()>,
     /// Held while rooms are told of a new profile, so that the newest is the last they hear of.
@@ -269,6 +272,7 @@ impl Homeserver {
         let rate_limits = RateLimits::new(options.limit_rates);
         let erasures = Erasures::open(&database).await?;
         let key_ring = KeyRing::open(&database).await?;
+        let device_lists = DeviceLists::open(&database).await?;
         let server = Rc::new_cyclic(|itself| Self {
             itself: itself.clone(),
             options,
@@ -298,6 +302,7 @@ impl Homeserver {
             typing: Typing::default(),
             lazy_members: LazyMembers::default(),
             to_devices: ToDevices::default(),
+            device_lists,
             accounts_lock: Mutex::default(),
             telling_rooms: Mutex::default(),
             telling_notices: Mutex::default(),
@@ -326,6 +331,7 @@ impl Homeserver {
         deactivation::resume(&server).await?;
         guests::resume(&server).await?;
         server.pushes.start(&server).await?;
+        device_lists::resync::resume(&server);
         Ok(server)
     }
 
@@ -336,6 +342,7 @@ impl Homeserver {
     /// The shell says that a live connection to `server` now exists: flush its outbox, compare heads.
     pub fn peer_connected(self: &Rc<Self>, peer: OwnedServerName) {
         self.sender.peer_seen(&peer);
+        device_lists::resync::seen(self, &peer);
         favourites::tell_soon(self);
         let server = self.clone();
         self.environment.tasks.spawn(Box::pin(async move {

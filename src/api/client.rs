@@ -11,6 +11,7 @@ pub mod discovery;
 pub mod filter;
 pub(super) mod json;
 mod json_answer;
+pub mod keys;
 pub mod knock;
 pub mod membership;
 pub mod message;
@@ -106,6 +107,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(discovery::get_supported_versions),
         route(filter::create_filter),
         route(filter::get_filter),
+        route(keys::get_key_changes).costing(2),
         route(knock::knock_room),
         route(membership::ban_user),
         route(membership::forget_room),

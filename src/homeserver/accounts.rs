@@ -174,13 +174,15 @@ pub async fn register(
     if new.kind != AccountKind::Guest {
         user_directory::put_account(&mut batch, &user_id, displayname.as_deref());
     }
-    let login = match new.device {
+    let mut login = match new.device {
         Some(device) => Some(devices::log_in(homeserver, &mut batch, &user_id, device).await?),
         None => None,
     };
     homeserver.database.commit(batch).await?;
     drop(position);
-    homeserver.sessions.forget(login.as_ref().map(|login| &*login.replaced).unwrap_or_default());
+    if let Some(login) = &mut login {
+        login.tell(homeserver);
+    }
     if matches!(new.kind, AccountKind::Upgrade(_)) {
         devices::refresh_standing(homeserver, &user_id).await?;
     }
@@ -324,9 +326,9 @@ async fn finish_log_in(
     if user.locked {
         return Err(LoginError::Locked);
     }
-    let login = devices::log_in(homeserver, &mut batch, user_id, device).await?;
+    let mut login = devices::log_in(homeserver, &mut batch, user_id, device).await?;
     homeserver.database.commit(batch).await?;
-    homeserver.sessions.forget(&login.replaced);
+    login.tell(homeserver);
     Ok(login)
 }
 

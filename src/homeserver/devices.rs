@@ -6,7 +6,9 @@ use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use thiserror::Error;
 
 use super::{
-    Homeserver, pushers,
+    Homeserver,
+    device_lists::outgoing::{self, Change, Told},
+    pushers,
     sessions::{Session, TokenHash},
     to_device,
     tokens::{self, Issued},
@@ -60,12 +62,17 @@ pub struct NewDevice {
 }
 
 /// A device that has just been given a token.
-#[derive(Debug)]
 pub struct Login {
     pub device_id: OwnedDeviceId,
     pub tokens: Issued,
-    /// The access tokens the device had before, for `Sessions::forget` after the commit.
-    pub replaced: Vec<TokenHash>,
+    ended: Ended,
+}
+
+impl Login {
+    /// Called after the commit.
+    pub fn tell(&mut self, homeserver: &Homeserver) {
+        std::mem::take(&mut self.ended).tell(homeserver);
+    }
 }
 
 /// A device as its owner sees it.
@@ -94,6 +101,7 @@ pub async fn log_in(
         return Err(DeviceError::TooMany);
     }
     let replaced = existing.as_ref().map(|row| tokens::end_all(batch, row)).unwrap_or_default();
+    let is_new = existing.is_none();
     let mut row = DeviceRow {
         display_name: existing.map_or(new.display_name, |row| row.display_name),
         token_hash: TokenHash::default(),
@@ -105,7 +113,10 @@ pub async fn log_in(
     };
     let tokens = tokens::issue(homeserver, batch, &key, &mut row, new.refreshable);
     batch.put::<Devices>(&key, &row);
-    Ok(Login { device_id, tokens, replaced })
+    let change = Change::Is { display_name: row.display_name, keys: None };
+    let changes = is_new.then(|| (device_id.clone(), change)).into_iter().collect();
+    let told = outgoing::put(homeserver, batch, user_id, changes).await?;
+    Ok(Login { device_id, tokens, ended: Ended { tokens: replaced, told } })
 }
 
 pub fn check_new(new: &NewDevice) -> Result<(), DeviceError> {
@@ -146,10 +157,17 @@ pub async fn rename(
     let _accounts = homeserver.accounts_lock.lock().await;
     let mut row = homeserver.database.get::<Devices>(&key).await?.ok_or(DeviceError::NotFound)?;
     let Some(display_name) = display_name else { return Ok(()) };
+    if row.display_name.as_ref() == Some(&display_name) {
+        return Ok(());
+    }
     row.display_name = Some(display_name);
     let mut batch = Batch::strict();
     batch.put::<Devices>(&key, &row);
-    Ok(homeserver.database.commit(batch).await?)
+    let change = Change::Is { display_name: row.display_name, keys: None };
+    let told = outgoing::put(homeserver, &mut batch, user_id, vec![(key.1, change)]).await?;
+    homeserver.database.commit(batch).await?;
+    told.tell(homeserver);
+    Ok(())
 }
 
 /// Logs out these devices of a user; those it does not have are as good as logged out.
@@ -193,20 +211,25 @@ pub async fn end_all_but(
     put_forgotten(homeserver, batch, rows).await
 }
 
-/// Access tokens that a batch ends.
+/// Access tokens that a batch ends, and who is told that devices are no more or are new.
 #[must_use]
-pub struct Ended(Vec<TokenHash>);
+#[derive(Default)]
+pub struct Ended {
+    tokens: Vec<TokenHash>,
+    told: Told,
+}
 
 impl Ended {
     /// Called after the commit.
     pub fn tell(self, homeserver: &Homeserver) {
-        homeserver.sessions.forget(&self.0);
+        homeserver.sessions.forget(&self.tokens);
+        self.told.tell(homeserver);
         // Long polls of these devices look again, and find that they are no longer logged in.
         homeserver.notifier.notify();
     }
 }
 
-/// Deletes devices with all that belongs to them.
+/// Deletes devices of one user with all that belongs to them.
 async fn put_forgotten(
     homeserver: &Homeserver,
     batch: &mut Batch,
@@ -223,13 +246,19 @@ async fn put_forgotten(
         // Their tasks find out by themselves.
         pushers::remove_with_devices(homeserver, &key.0, std::slice::from_ref(&key.1), batch).await?;
     }
-    Ok(Ended(ended))
+    let mut told = Told::default();
+    if let Some(((user_id, _), _)) = devices.first() {
+        let deleted = devices.iter().map(|((_, device_id), _)| (device_id.clone(), Change::Deleted));
+        told = outgoing::put(homeserver, batch, user_id, deleted.collect()).await?;
+    }
+    Ok(Ended { tokens: ended, told })
 }
 
 /// Has every device of a user look again at what the user may do.
 pub async fn refresh_standing(homeserver: &Homeserver, user_id: &UserId) -> Result<(), StoreError> {
     let rows = rows_of(homeserver, user_id).await?;
-    Ended(rows.iter().flat_map(|(_, row)| row.access_hashes()).collect()).tell(homeserver);
+    let tokens = rows.iter().flat_map(|(_, row)| row.access_hashes()).collect();
+    Ended { tokens, told: Told::default() }.tell(homeserver);
     Ok(())
 }
 

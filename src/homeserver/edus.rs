@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue as RawJsonValue;
 
 use super::{
-    Homeserver, heads, refusals,
+    Homeserver, device_lists, heads, refusals,
     rooms::{Room, acl},
     to_device,
 };
@@ -43,12 +43,14 @@ pub async fn apply(server: &Rc<Homeserver>, origin: &OwnedServerName, edu: &RawJ
             }
             Err(error) => unreadable(&edu_type, error),
         },
+        "m.device_list_update" => device_lists::incoming::apply(server, origin, content).await,
         "m.direct_to_device" => to_device::apply_incoming(server, origin, content).await,
         "m.presence" => presence::apply_incoming(server, origin, content).await,
         "m.receipt" => match serde_json::from_str(content.get()) {
             Ok(content) => receipt::apply_incoming(server, origin, content).await,
             Err(error) => unreadable(&edu_type, error),
         },
+        "m.signing_key_update" => device_lists::signing_keys::apply(server, origin, content).await,
         "m.typing" => match serde_json::from_str(content.get()) {
             Ok(content) => typing::apply_incoming(server, origin, content).await,
             Err(error) => unreadable(&edu_type, error),

@@ -138,7 +138,8 @@ pub async fn sync(server: &Rc<Homeserver>, session: &Session, asked: Asked) -> R
         let has_news = !(response.rooms.is_empty()
             && response.account_data.is_empty()
             && response.presence.is_empty()
-            && response.to_device.is_empty());
+            && response.to_device.is_empty()
+            && response.device_lists.is_empty());
         if at_once || has_news {
             return Ok(response);
         }
@@ -169,6 +170,7 @@ async fn respond(look: &Look<'_>) -> Result<Response, StoreError> {
         leave_out_fields(&mut response, &EventFields::new(paths));
     }
     response.presence.events = streams::presence::changed(look).await?;
+    response.device_lists = streams::device_lists::changed(look).await?;
     Ok(response)
 }
 

@@ -3,14 +3,17 @@ pub mod access_tokens;
 pub mod account_data;
 pub mod aliases;
 pub mod client_txns;
+pub mod cross_signing_keys;
 pub mod delayed_events;
 pub mod departures;
+pub mod device_lists;
 pub mod devices;
 pub mod erasures;
 pub mod events;
 pub mod filters;
 pub mod gaps;
 pub mod indexed_rooms;
+pub mod listed_devices;
 pub mod login_tokens;
 pub mod memberships;
 pub mod notifications;
@@ -51,14 +54,17 @@ pub use self::{
     account_data::{AccountData, AccountDataRow},
     aliases::{AliasRow, Aliases},
     client_txns::{ClientTxnRow, ClientTxns},
+    cross_signing_keys::{CrossSigningKeys, CrossSigningRow},
     delayed_events::{DelayedEventRow, DelayedEvents, DelayedOutcome, FinalisedRow},
     departures::Departures,
+    device_lists::{DeviceListCopy, DeviceListRow, DeviceLists},
     devices::{DeviceRow, Devices, NextTokens},
     erasures::{ErasureRow, Erasures},
     events::{EventHeader, EventRow, Events, StoredVerdict},
     filters::Filters,
     gaps::{GapRow, Gaps},
     indexed_rooms::{IndexedRoomRow, IndexedRooms},
+    listed_devices::{ListedDeviceRow, ListedDevices},
     login_tokens::{LoginTokenRow, LoginTokens},
     memberships::{MembershipRow, Memberships},
     notifications::{NotificationRow, Notifications},
@@ -103,7 +109,7 @@ mod tests {
     use crate::storage::{Key, KeyReader, Row, Table};
 
     /// The ids in use; a duplicate or a change of one is data loss.
-    const IDS: [(u8, &str); 46] = [
+    const IDS: [(u8, &str); 49] = [
         (Schema::ID, "schema"),
         (ServerIdentity::ID, "server_identity"),
         (Positions::ID, "positions"),
@@ -150,6 +156,9 @@ mod tests {
         (ServerKeys::ID, "server_keys"),
         (ToDevice::ID, "to_device"),
         (ToDeviceIds::ID, "to_device_ids"),
+        (DeviceLists::ID, "device_lists"),
+        (ListedDevices::ID, "listed_devices"),
+        (CrossSigningKeys::ID, "cross_signing_keys"),
     ];
 
     #[test]

@@ -27,7 +27,7 @@ pub fn texts(answer: &Value) -> Vec<String> {
         .collect()
 }
 
-fn login(server: &TestServer, username: &str, password: &str) -> TestUser {
+pub fn login(server: &TestServer, username: &str, password: &str) -> TestUser {
     let body = json!({
         "type": "m.login.password",
         "identifier": { "type": "m.id.user", "user": username },

@@ -87,7 +87,7 @@ fn nobody_has_keys_and_nobody_is_said_to() {
     assert_eq!(ask("claim", json!({ "one_time_keys": devices })).ok(), json!({ "one_time_keys": {} }));
     let devices =
         |user: &str| peer.ask(server, "GET", &format!("/_matrix/federation/v1/user/devices/{user}"), Value::Null);
-    assert_eq!(devices(alice).ok(), json!({ "user_id": alice, "stream_id": 0, "devices": [] }));
+    assert_eq!(devices(alice).ok(), json!({ "user_id": alice, "stream_id": 1, "devices": [] }));
     devices(&nobody).is_error(404, "M_NOT_FOUND");
     devices(scene.eve.as_str()).is_error(404, "M_NOT_FOUND");
     devices("alice").is_error(400, "M_INVALID_PARAM");

@@ -238,6 +238,43 @@ const ATTACKS: &[Attack] = &[
         let stranger = siege.scene.peer.user("stranger");
         siege.edu("m.typing", json!({ "room_id": siege.scene.room, "user_id": stranger, "typing": true }));
     }),
+    ("it is none of online", |siege| {
+        let update = json!({ "user_id": siege.scene.eve, "presence": "asleep", "last_active_ago": 1 });
+        siege.edu("m.presence", json!({ "push": [update] }));
+    }),
+    ("the presence of a user", |siege| siege.edu("m.presence", json!({ "push": [{ "user_id": 5 }] }))),
+    ("100 users at most", |siege| {
+        let update = json!({ "user_id": siege.scene.eve, "presence": "online", "last_active_ago": 1 });
+        siege.edu("m.presence", json!({ "push": vec![update; 101] }));
+    }),
+    ("an EDU m.direct_to_device", |siege| siege.edu("m.direct_to_device", json!([]))),
+    ("the sender is another server's user", |siege| {
+        let sender = &siege.scene.alice.id;
+        let content = json!({ "sender": sender, "type": "t", "message_id": "id", "messages": {} });
+        siege.edu("m.direct_to_device", content);
+    }),
+    ("the id of a message", |siege| {
+        let content = json!({ "sender": siege.scene.eve, "type": "t", "message_id": "", "messages": {} });
+        siege.edu("m.direct_to_device", content);
+    }),
+    ("the type of a message", |siege| {
+        let content = json!({ "sender": siege.scene.eve, "type": "", "message_id": "id", "messages": {} });
+        siege.edu("m.direct_to_device", content);
+    }),
+    ("an EDU m.device_list_update", |siege| siege.edu("m.device_list_update", json!({ "user_id": 5 }))),
+    ("an update of the devices of", |siege| {
+        let content = json!({ "user_id": siege.scene.alice.id, "device_id": "D", "stream_id": 1 });
+        siege.edu("m.device_list_update", content);
+    }),
+    ("shares no room", |siege| {
+        let stranger = siege.scene.peer.user("stranger");
+        siege.edu("m.device_list_update", json!({ "user_id": stranger, "device_id": "D", "stream_id": 1 }));
+    }),
+    ("an EDU m.signing_key_update", |siege| siege.edu("m.signing_key_update", json!({ "user_id": 5 }))),
+    ("the key is not for what it is sent as", |siege| {
+        let eve = &siege.scene.eve;
+        siege.edu("m.signing_key_update", json!({ "user_id": eve, "master_key": { "user_id": eve } }));
+    }),
     ("the presence of", |siege| {
         let update = json!({ "user_id": siege.scene.alice.id, "presence": "online", "last_active_ago": 1 });
         siege.edu("m.presence", json!({ "push": [update] }));

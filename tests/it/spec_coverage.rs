@@ -57,7 +57,7 @@ fn the_tests_that_hold_off_bad_input_are_there() {
     assert!(named.len() > 20, "the tables name tests: {named:?}");
     for (module, name) in named {
         let folder = match module.split("::").next() {
-            Some("p2p" | "domain") => "src",
+            Some("p2p" | "domain" | "homeserver") => "src",
             Some("federation") => "crates/native/src",
             _ => "tests/it",
         };

@@ -1,15 +1,18 @@
-//! The keys by which other servers' users encrypt for ours. No device has any yet: what is asked of a user who is here is
-//! answered with nothing, and other users are left out.
+//! The keys by which other servers' users encrypt for ours. No device has any yet: of a user who is here only the keys are
+//! told that vouch for devices, if there are any; other users are left out.
 use std::rc::Rc;
 
 use ruma::{
     OwnedServerName, OwnedUserId,
     api::federation::keys::{claim_keys, get_keys},
+    encryption::CrossSigningKey,
+    serde::Raw,
 };
+use serde_json::{Map, Value};
 
 use crate::{
     api::ApiError,
-    homeserver::{Homeserver, accounts},
+    homeserver::{Homeserver, accounts, device_lists::signing_keys},
 };
 
 /// The most users one request may ask about.
@@ -22,7 +25,14 @@ pub async fn get_keys(
     request: get_keys::v1::Request,
 ) -> Result<get_keys::v1::Response, ApiError> {
     let users = of_ours(homeserver, request.device_keys.into_keys().collect()).await?;
-    Ok(get_keys::v1::Response::new(users.into_iter().map(|user| (user, Default::default())).collect()))
+    let mut response = get_keys::v1::Response::default();
+    for user in users {
+        let keys = signing_keys::of_own(homeserver, &user).await?;
+        response.master_keys.extend(keys.master.map(|key| (user.clone(), raw(key))));
+        response.self_signing_keys.extend(keys.self_signing.map(|key| (user.clone(), raw(key))));
+        response.device_keys.insert(user, Default::default());
+    }
+    Ok(response)
 }
 
 /// `POST /_matrix/federation/v1/user/keys/claim` (server-server API, "End-to-End Encryption")
@@ -34,6 +44,11 @@ pub async fn claim_keys(
     of_ours(homeserver, request.one_time_keys.into_keys().collect()).await?;
     // Devices without a key are left out, as the specification has it, and users without a device with one.
     Ok(claim_keys::v1::Response::new(Default::default()))
+}
+
+/// A key as it was signed.
+pub(super) fn raw(key: Map<String, Value>) -> Raw<CrossSigningKey> {
+    Raw::from_json(serde_json::value::to_raw_value(&key).expect("a JSON value is JSON"))
 }
 
 async fn of_ours(homeserver: &Homeserver, users: Vec<OwnedUserId>) -> Result<Vec<OwnedUserId>, ApiError> {

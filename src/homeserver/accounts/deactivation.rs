@@ -6,7 +6,7 @@ use ruma::{OwnedUserId, UserId, events::room::member::MembershipState};
 use crate::{
     homeserver::{Homeserver, accounts, devices, erasures, openid, rooms::membership, user_rows},
     ports::{Batch, StoreError},
-    storage::tables::{AccountData, Departures, Filters, UserRow, Users},
+    storage::tables::{AccountData, CrossSigningKeys, Departures, Filters, UserRow, Users},
 };
 
 /// Ends the account. With `erase` what it sent is shown redacted to whoever comes to its rooms later, and its profile,
@@ -31,6 +31,7 @@ pub async fn deactivate(homeserver: &Rc<Homeserver>, user_id: &UserId, erase: bo
         }
         batch.put::<Users>(&user_id, &ended);
         batch.put::<Departures>(&user_id, &());
+        batch.delete::<CrossSigningKeys>(&user_id);
         let sessions = devices::end_all_but(homeserver, &mut batch, &user_id, None).await?;
         homeserver.database.commit(batch).await?;
         homeserver.erasures.adopt(user_id.clone(), erased);

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
+    fmt::Display,
     rc::{Rc, Weak},
 };
 
@@ -203,18 +204,27 @@ pub async fn apply_incoming(
             return Ok(());
         }
     };
-    let updates = content.push.iter().take(USERS_PER_EDU_MAX);
-    let updates = updates.filter_map(|update| serde_json::from_str::<Update>(update.get()).ok());
+    let refuse = |what: &dyn Display, rule: &dyn Display| refusals::note(server, origin, what, rule);
+    if content.push.len() > USERS_PER_EDU_MAX {
+        refuse(&"the rest of an EDU m.presence", &format!("it is believed of {USERS_PER_EDU_MAX} users at most"));
+    }
+    let updates = content.push.iter().take(USERS_PER_EDU_MAX).filter_map(|update| {
+        let read = serde_json::from_str::<Update>(update.get());
+        read.inspect_err(|error| refuse(&"the presence of a user", error)).ok()
+    });
     let now_ms = server.environment.clock.now_ms();
     let mut changed = BTreeSet::new();
     for update in updates {
         if update.user_id.server_name() != origin {
-            let what = format!("the presence of {}", update.user_id);
-            refusals::note(server, origin, &what, &"the user is another server's");
+            refuse(&format!("the presence of {}", update.user_id), &"the user is another server's");
             continue;
         }
         let known =
             matches!(update.presence, PresenceState::Online | PresenceState::Unavailable | PresenceState::Offline);
+        if !known {
+            let rule = "it is none of online, unavailable and offline";
+            refuse(&format!("the presence of {}", update.user_id), &rule);
+        }
         if !known || !is_neighbour(server, &update.user_id).await? {
             continue;
         }

@@ -31,6 +31,8 @@ use crate::{
 
 /// The most receipts believed of one EDU.
 pub const RECEIPTS_PER_EDU_MAX: usize = 1_000;
+/// The most EDUs that tell a server we meet how far our users have read in one room: as many threads of each.
+const REPEATED_EDUS_MAX: usize = 20;
 /// The most threads in which a user's receipts of one type are kept for a room.
 pub const RECEIPT_THREADS_MAX: usize = 500;
 /// What stands for the main timeline where a thread's root would be.
@@ -195,17 +197,23 @@ pub async fn apply_incoming(
 /// Tells a server we meet how far our users have read in the rooms it shares: it may have been away when they did.
 pub async fn repeat(server: &Homeserver, destination: &ServerName, rooms: &[Rc<Room>]) -> Result<(), StoreError> {
     for room in rooms {
-        let mut users: BTreeMap<OwnedUserId, ReceiptData> = BTreeMap::new();
+        // An EDU has room for one receipt of each user: the unthreaded ones, which say most, then thread by thread.
+        let mut edus: Vec<BTreeMap<OwnedUserId, ReceiptData>> = Vec::new();
         let rows =
             server.database.scan_prefix::<ReceiptsTable, _>(&room.id, Direction::Ascending, RECEIPTS_PER_EDU_MAX);
         for ((_, user, kind, thread), row) in rows.await? {
             let told = user.server_name() == server.server_name() && kind == ReceiptType::Read.as_str();
-            // One receipt a user fits the EDU; the unthreaded one says most.
-            if told && room.is_joined(&user) && (thread.is_empty() || !users.contains_key(&user)) {
-                users.insert(user, data_of(&row, thread_of(&thread)));
+            if !told || !room.is_joined(&user) {
+                continue;
+            }
+            let data = data_of(&row, thread_of(&thread));
+            match edus.iter().position(|users| !users.contains_key(&user)) {
+                Some(free) => drop(edus[free].insert(user, data)),
+                None if edus.len() < REPEATED_EDUS_MAX => edus.push([(user, data)].into()),
+                None => {}
             }
         }
-        if !users.is_empty() {
+        for users in edus {
             let edu = Edu::Receipt(ReceiptContent::new([(room.id.clone(), ReceiptMap::new(users))].into()));
             let edu = serde_json::to_value(edu).expect("an EDU has string keys and finite numbers");
             server.sender.send_passing_edu(destination, edu);

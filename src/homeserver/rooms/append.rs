@@ -1,4 +1,5 @@
 //! Appending to a room: working copies of what is live, one batch, one commit, then adoption. Under the room's lock.
+mod device_lists;
 mod foretold;
 mod members;
 mod redactions;
@@ -37,8 +38,8 @@ use crate::{
         },
     },
     homeserver::{
-        Homeserver, edus::presence, events::StoredEvent, guests, heads::quiet, positions::Position, refusals,
-        states::State, unread,
+        Homeserver, device_lists::moves, edus::presence, events::StoredEvent, guests, heads::quiet,
+        positions::Position, refusals, states::State, unread,
     },
     ports::{Batch, Durability, StoreError},
     storage::tables::{
@@ -110,6 +111,8 @@ pub struct Append<'a> {
     pub(in crate::homeserver) notified: Vec<OwnedUserId>,
     /// Who joins with the commit.
     joining: Vec<OwnedUserId>,
+    /// Who was joined and no longer is.
+    leaving: Vec<OwnedUserId>,
 }
 
 impl<'a> Append<'a> {
@@ -168,6 +171,7 @@ impl<'a> Append<'a> {
             unread: Vec::new(),
             notified: Vec::new(),
             joining: Vec::new(),
+            leaving: Vec::new(),
         }
     }
 
@@ -426,6 +430,7 @@ impl<'a> Append<'a> {
 
     /// Writes everything, then makes it what the room is.
     pub async fn commit(mut self) -> Result<(), AppendError> {
+        self.announce_devices().await?;
         let row = self.complete();
         self.server.database.commit(std::mem::take(&mut self.batch)).await?;
         self.adopt(row);
@@ -434,6 +439,8 @@ impl<'a> Append<'a> {
 
     /// Like [`Self::commit`] of this room and `other` at once: what stops in between has changed neither.
     pub async fn commit_with(mut self, mut other: Append<'_>) -> Result<(), AppendError> {
+        self.announce_devices().await?;
+        other.announce_devices().await?;
         let (row, other_row) = (self.complete(), other.complete());
         let mut batch = std::mem::take(&mut self.batch);
         batch.append(std::mem::take(&mut other.batch));
@@ -486,6 +493,7 @@ impl<'a> Append<'a> {
         if let Some(position) = self.positions.last().map(Position::value) {
             presence::joined(self.server, &self.room, &self.joining, position);
         }
+        moves::moved(self.server, &self.room, &self.joining, &self.leaving);
         self.positions.clear();
         concerned.iter().for_each(|user| self.server.pushes.wake(user));
         self.server.notifier.notify();

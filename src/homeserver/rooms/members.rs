@@ -16,13 +16,14 @@ pub struct Members {
     /// Users of this server who are joined.
     residents: RedBlackTreeSet<OwnedUserId>,
     joined: u64,
+    moved_at: u64,
 }
 
 impl Members {
     /// Nobody, as the server `own` sees it.
     pub fn new(own: OwnedServerName) -> Self {
         let (rows, servers, residents) = Default::default();
-        Self { own, rows, servers, residents, joined: 0 }
+        Self { own, rows, servers, residents, joined: 0, moved_at: 0 }
     }
 
     pub fn get(&self, user: &UserId) -> Option<&Rc<RoomMemberRow>> {
@@ -52,6 +53,11 @@ impl Members {
         !self.residents.is_empty()
     }
 
+    /// When somebody last came into the room or went, as a stream position.
+    pub fn moved_at(&self) -> u64 {
+        self.moved_at
+    }
+
     /// The servers with a joined member, this one included if it has one.
     pub fn servers(&self) -> BTreeSet<OwnedServerName> {
         self.servers.keys().cloned().collect()
@@ -69,6 +75,7 @@ impl Members {
     pub fn insert(&mut self, user: OwnedUserId, row: Rc<RoomMemberRow>) {
         let was_joined = self.is_joined(&user);
         let is_joined = row.membership == MembershipState::Join;
+        self.moved_at = self.moved_at.max(row.moved_at);
         match (was_joined, is_joined) {
             (false, true) => self.count_in(&user),
             (true, false) => self.count_out(&user),
@@ -120,7 +127,13 @@ mod tests {
     use super::*;
 
     fn row(membership: MembershipState) -> Rc<RoomMemberRow> {
-        Rc::new(RoomMemberRow { membership, event_id: owned_event_id!("$any"), displayname: None, avatar_url: None })
+        Rc::new(RoomMemberRow {
+            membership,
+            event_id: owned_event_id!("$any"),
+            displayname: None,
+            avatar_url: None,
+            moved_at: 0,
+        })
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! What a sync tells, one file a stream.
 pub(super) mod account_data;
+pub(super) mod device_lists;
 pub(super) mod invites;
 pub mod lazy_members;
 pub mod presence;

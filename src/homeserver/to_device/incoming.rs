@@ -7,13 +7,13 @@ use std::{
 };
 
 use lru::LruCache;
-use ruma::{OwnedServerName, OwnedUserId, ServerName};
+use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue as RawJsonValue;
 
 use super::{Content, Delivery, Messages, check};
 use crate::{
-    homeserver::Homeserver,
+    homeserver::{Homeserver, refusals},
     ports::{Batch, StoreError},
     storage::tables::{ToDeviceIdRow, ToDeviceIds},
 };
@@ -75,21 +75,40 @@ impl Seen {
     }
 }
 
+/// Whether `origin` may send such a message; else the rule that it breaks.
+fn check_incoming(
+    origin: &ServerName,
+    sender: &UserId,
+    message_id: &str,
+    kind: &str,
+    ours: &Messages,
+) -> Result<(), String> {
+    if sender.server_name() != origin {
+        return Err("the sender is another server's user".to_owned());
+    }
+    if message_id.is_empty() || message_id.chars().count() > MESSAGE_ID_CHARS_MAX {
+        return Err(format!("the id of a message has 1 to {MESSAGE_ID_CHARS_MAX} characters"));
+    }
+    check(kind, ours).map_err(|rule| rule.to_string())
+}
+
 /// Takes in what `origin` says. What it may not say, or is for nobody here, is ignored, and so is what came before.
 pub async fn apply_incoming(
     server: &Rc<Homeserver>,
     origin: &ServerName,
     content: &RawJsonValue,
 ) -> Result<(), StoreError> {
-    let Ok(edu) = serde_json::from_str::<DirectToDevice>(content.get()) else { return Ok(()) };
+    let edu: DirectToDevice = match serde_json::from_str(content.get()) {
+        Ok(edu) => edu,
+        Err(error) => {
+            refusals::note(server, origin, &"an EDU m.direct_to_device", &error);
+            return Ok(());
+        }
+    };
     let DirectToDevice { sender, kind, message_id, messages } = edu;
     let ours: Messages = messages.into_iter().filter(|(user, _)| user.server_name() == server.server_name()).collect();
-    let acceptable = sender.server_name() == origin
-        && !message_id.is_empty()
-        && message_id.chars().count() <= MESSAGE_ID_CHARS_MAX
-        && check(&kind, &ours).is_ok();
-    if !acceptable {
-        tracing::info!(%origin, %sender, "a message to devices is none, or of another server's user");
+    if let Err(rule) = check_incoming(origin, &sender, &message_id, &kind, &ours) {
+        refusals::note(server, origin, &format!("a message of {sender} to devices"), &rule);
         return Ok(());
     }
     let to_devices = &server.to_devices;

@@ -20,4 +20,7 @@ pub struct RoomMemberRow {
     pub displayname: Option<String>,
     #[serde(default)]
     pub avatar_url: Option<String>,
+    /// When the user last came into the room or went, as a stream position; 0 if never since that is noted.
+    #[serde(default)]
+    pub moved_at: u64,
 }

@@ -46,6 +46,9 @@ impl Append<'_> {
                 self.event(event_id).await?.ok_or(AppendError::Missing([event_id.clone()].into()))?.pdu.clone()
             }
             None => {
+                if self.live.members.get(&user_id).is_some_and(|before| before.membership == MembershipState::Join) {
+                    self.leaving.push(user_id.clone());
+                }
                 self.live.members.remove(&user_id);
                 self.batch.delete::<RoomMembers>(&key);
                 if user_id.server_name() == self.server.server_name() {
@@ -55,7 +58,11 @@ impl Append<'_> {
                 return Ok(());
             }
         };
-        let row = member_row(&event);
+        let before = self.live.members.get(&user_id).cloned();
+        let was_joined = before.as_ref().is_some_and(|before| before.membership == MembershipState::Join);
+        let mut row = member_row(&event);
+        let is_joined = row.membership == MembershipState::Join;
+        row.moved_at = if was_joined == is_joined { before.map_or(0, |before| before.moved_at) } else { position };
         self.batch.put::<RoomMembers>(&key, &row);
         if user_id.server_name() == self.server.server_name() {
             // Forgetting that our last user left would cut us off: nobody tells a server that is out of the room.
@@ -63,10 +70,10 @@ impl Append<'_> {
             let membership = self.membership_row(&user_id, &event, &row, position).await?;
             self.batch.put::<Memberships>(&(user_id.clone(), self.room.id.clone()), &membership);
         }
-        if row.membership == MembershipState::Join
-            && self.live.members.get(&user_id).is_none_or(|before| before.membership != MembershipState::Join)
-        {
-            self.joining.push(user_id.clone());
+        match (was_joined, is_joined) {
+            (false, true) => self.joining.push(user_id.clone()),
+            (true, false) => self.leaving.push(user_id.clone()),
+            _ => {}
         }
         self.live.members.insert(user_id, Rc::new(row));
         Ok(())
@@ -75,8 +82,9 @@ impl Append<'_> {
     /// Takes the name and picture of a redacted membership event from beside the membership as well.
     pub(super) fn forget_member_profile(&mut self, redacted: &Pdu) {
         let Some(user) = redacted.target() else { return };
-        if self.live.members.get(user).is_some_and(|member| member.event_id == redacted.event_id) {
-            let row = member_row(redacted);
+        let known = self.live.members.get(user).cloned();
+        if let Some(known) = known.filter(|member| member.event_id == redacted.event_id) {
+            let row = RoomMemberRow { moved_at: known.moved_at, ..member_row(redacted) };
             self.batch.put::<RoomMembers>(&(self.room.num, user.to_owned()), &row);
             self.live.members.insert(user.to_owned(), Rc::new(row));
         }
@@ -161,7 +169,7 @@ fn member_row(event: &Pdu) -> RoomMemberRow {
         // Authorization refuses a membership it cannot read.
         Err(_) => (MembershipState::Leave, None, None),
     };
-    RoomMemberRow { membership, event_id: event.event_id.clone(), displayname, avatar_url }
+    RoomMemberRow { membership, event_id: event.event_id.clone(), displayname, avatar_url, moved_at: 0 }
 }
 
 /// Users whose membership event differs between two states.
