@@ -12,6 +12,7 @@ use futures::{
     AsyncRead, AsyncWrite, FutureExt,
     future::{Either, Fuse, LocalBoxFuture, select},
 };
+use http::{HeaderMap, header::CONNECTION};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     body::{Body, Incoming},
@@ -51,6 +52,9 @@ pub struct ClientStream {
     /// Does the reading and writing; polled only while a request is under way.
     connection: Fuse<LocalBoxFuture<'static, hyper::Result<()>>>,
     traffic: Rc<Traffic>,
+    /// The peer said that its last answer was the last one. It may have said so before it had read the whole request, whose
+    /// rest then keeps the connection busy for ever.
+    ended: bool,
 }
 
 impl ClientStream {
@@ -67,7 +71,7 @@ impl ClientStream {
             .handshake(io)
             .await
             .map_err(|error| lost(&error, false))?;
-        Ok(Self { sender, connection: connection.boxed_local().fuse(), traffic })
+        Ok(Self { sender, connection: connection.boxed_local().fuse(), traffic, ended: false })
     }
 
     /// Sends `request`, whose URI is path and query only, and resolves to the whole answer.
@@ -77,12 +81,13 @@ impl ClientStream {
         limits: ExchangeLimits,
         clock: &dyn Clock,
     ) -> Result<http::Response<Bytes>, ExchangeError> {
-        let Self { sender, connection, traffic } = self;
+        let Self { sender, connection, traffic, ended } = self;
         let read_before = traffic.read.get();
         let answer = pin!(async {
             let failed = |error: hyper::Error| failure(&error, traffic.read.get() > read_before);
             sender.ready().await.map_err(failed)?;
             let (parts, body) = sender.send_request(request.map(Full::new)).await.map_err(failed)?.into_parts();
+            *ended |= says_close(&parts.headers);
             let body = collect(body, limits.answer_body_bytes, failed).await?;
             Ok(http::Response::from_parts(parts, body))
         });
@@ -95,7 +100,7 @@ impl ClientStream {
 
     /// The peer ended the stream as far as has been noticed.
     pub fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        self.ended || self.sender.is_closed()
     }
 }
 
@@ -137,6 +142,12 @@ async fn collect(
         }
     }
     Ok(collected.freeze())
+}
+
+fn says_close(headers: &HeaderMap) -> bool {
+    let mut options =
+        headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    options.any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
 
 fn failure(error: &hyper::Error, answer_began: bool) -> ExchangeError {

@@ -91,6 +91,25 @@ fn a_kept_stream_carries_one_exchange_after_another() {
 }
 
 #[test]
+fn a_stream_whose_peer_did_not_read_on_is_not_used_again() {
+    let time = VirtualTime::new();
+    let clock = time.clone();
+    time.run(async move {
+        let (near, far) = pipe(1000);
+        let client = async {
+            let mut client = ClientStream::new(near).await.unwrap();
+            assert_eq!(client.exchange(request("GET", "/", b""), LIMITS, &*clock).await.unwrap().status(), 200);
+            assert!(!client.is_closed());
+            let body = vec![b'z'; MAX_REQUEST_BODY_BYTES + 1];
+            let refused = client.exchange(request("PUT", "/", &body), LIMITS, &*clock).await.unwrap();
+            assert_eq!(refused.status(), 413);
+            assert!(client.is_closed(), "the rest of the body is on its way for ever");
+        };
+        join(client, serve(far, echo(), async || (), clock.clone(), budget())).await;
+    });
+}
+
+#[test]
 fn requests_in_every_legal_form_are_answered() {
     let chunked = "POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n\
                    4;ext=1\r\nwiki\r\n5\r\npedia\r\n0\r\nTrailer: x\r\n\r\n";
