@@ -58,7 +58,8 @@ fn the_tests_that_hold_off_bad_input_are_there() {
     for (module, name) in named {
         let folder = match module.split("::").next() {
             Some("p2p" | "domain" | "homeserver") => "src",
-            Some("federation") => "crates/native/src",
+            Some("federation" | "http_listener") => "crates/native/src",
+            Some("gateway_flood") => "crates/native/tests/it",
             _ => "tests/it",
         };
         let path_of =

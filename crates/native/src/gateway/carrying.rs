@@ -7,7 +7,7 @@ use ruma::OwnedServerName;
 use serde_json::json;
 use tokio::task::spawn_local;
 use warren::{
-    api::{self, Origin},
+    api::{self, FEDERATION_BODY_MAX_BYTES, Origin},
     domain::{
         identity::{Identity, PublicKey},
         rate_limit::{Buckets, Exhausted, Rate},
@@ -76,9 +76,8 @@ impl Carrying {
     }
 
     /// Before anything of a request from the web is read but its head.
-    pub fn admit(&self, address: IpAddr) -> Result<(), Refusal> {
-        let taken = self.address_rates.borrow_mut().take(subscriber(address), 1, SystemClock.now_ms());
-        taken.map_err(|_| too_often())
+    pub fn admit(&self, address: IpAddr) -> Result<(), Exhausted> {
+        self.address_rates.borrow_mut().take(subscriber(address), 1, SystemClock.now_ms())
     }
 
     /// A tab's request to a server of the web, or to the gateway itself.
@@ -112,6 +111,10 @@ impl Carrying {
     /// A request of the web to the homeserver with that key.
     pub async fn carry_in(&self, key: PublicKey, request: Request<Bytes>) -> Result<Response<Bytes>, Refusal> {
         gateway::check_incoming(&request)?;
+        if request.body().len() > FEDERATION_BODY_MAX_BYTES {
+            let message = format!("The request has more than {FEDERATION_BODY_MAX_BYTES} bytes.");
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE", message));
+        }
         if key == self.own_key {
             return self.ask_us(request, Origin::Https).await;
         }
@@ -167,11 +170,8 @@ impl Carrying {
     }
 }
 
-fn too_often() -> Refusal {
-    Refusal::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", "You ask too often.")
-}
-
-fn limited(retry_after_ms: u64) -> Response<Bytes> {
+/// The answer to who asks too often.
+pub fn limited(retry_after_ms: u64) -> Response<Bytes> {
     let body =
         json!({ "errcode": "M_LIMIT_EXCEEDED", "error": "You ask too often.", "retry_after_ms": retry_after_ms });
     let mut response = gateway::json_response(StatusCode::TOO_MANY_REQUESTS, &body);

@@ -15,7 +15,8 @@ pub struct GatewayFlags {
 
     /// Address and port where other homeservers connect [default: 0.0.0.0:8448 with --tls-cert, else 127.0.0.1:8448]
     ///
-    /// Without --tls-cert it must be on this machine, for a proxy that ends TLS and passes on the Host header.
+    /// Without --tls-cert it must be on this machine, for a proxy that ends TLS, passes on the Host header and
+    /// adds whom it speaks for to X-Forwarded-For.
     #[arg(long, value_name = "ADDRESS:PORT", requires = "gateway_zone")]
     pub gateway_listen: Option<SocketAddr>,
 

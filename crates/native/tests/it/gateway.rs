@@ -1,199 +1,23 @@
 //! The gateway of the real program, with homeservers of tabs that this test plays, and the web.
-use std::{
-    io::Write,
-    net::{TcpListener, TcpStream},
-    rc::Rc,
-    time::Duration,
-};
+use std::io::{Read, Write};
 
 use bytes::Bytes;
-use futures::{FutureExt, future::LocalBoxFuture};
-use libp2p::{
-    Transport as _,
-    core::{muxing::StreamMuxerBox, upgrade::Version},
-    identity::Keypair,
-    noise, swarm,
-};
 use ruma::{
-    CanonicalJsonObject, OwnedServerName, ServerName,
+    CanonicalJsonObject, ServerName,
     api::{
         auth_scheme::AuthScheme,
         federation::authentication::{ServerSignatures, XMatrixSigningInput},
     },
-    serde::{Base64, base64::Standard},
-    signatures::{PublicKeyMap, sign_json, verify_json},
+    signatures::{PublicKeyMap, verify_json},
 };
-use serde_json::{Value, json};
-use tokio::task::{LocalSet, spawn_blocking, spawn_local};
-use warren::{
-    domain::identity::Identity,
-    p2p::network::{
-        BaseTransport, Caller, DIRECT_PEERS_MAX, Gateway, Network, NetworkOptions, PeerHandler, RelayState,
-        yamux_config,
-    },
-    ports::{Clock, Entropy, Lane, Tasks, Transport, TransportError},
+use serde_json::json;
+use tokio::task::LocalSet;
+use warren::domain::identity::Identity;
+
+use crate::{
+    tabs::{Gate, KEYS, Tab, VERSION, ZONE, connect, json_of},
+    warren::new_dirs,
 };
-
-use crate::warren::{Answer, Warren, new_dirs};
-
-const ZONE: &str = "tabs.example.org";
-
-struct Here;
-
-impl Clock for Here {
-    fn now_ms(&self) -> u64 {
-        0
-    }
-
-    fn sleep_ms(&self, duration_ms: u64) -> LocalBoxFuture<'static, ()> {
-        tokio::time::sleep(Duration::from_millis(duration_ms)).boxed_local()
-    }
-}
-
-impl Entropy for Here {
-    fn fill(&self, buffer: &mut [u8]) {
-        buffer.fill(0);
-    }
-}
-
-impl Tasks for Here {
-    fn spawn(&self, task: LocalBoxFuture<'static, ()>) {
-        spawn_local(task);
-    }
-}
-
-/// `warren serve` with a gateway behind a proxy, which the test is.
-struct Gate {
-    warren: Warren,
-    port: u16,
-}
-
-impl Gate {
-    fn start() -> Self {
-        // Free a moment ago; the program has no other way to say which one it took.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let listen = format!("127.0.0.1:{port}");
-        let warren = Warren::start_with(new_dirs(), &["--gateway-zone", ZONE, "--gateway-listen", &listen]);
-        Self { warren, port }
-    }
-
-    /// What a server of the web gets for `path` of `host`.
-    async fn ask(&self, method: &'static str, path: &'static str, host: &str) -> Answer {
-        let (port, host) = (self.port, host.to_owned());
-        let asking = move || {
-            let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-            stream.set_read_timeout(Some(crate::warren::PATIENCE)).unwrap();
-            let head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-            stream.write_all(head.as_bytes()).unwrap();
-            Answer::read(stream)
-        };
-        spawn_blocking(asking).await.unwrap()
-    }
-
-    fn gateway(&self) -> Gateway {
-        let config = self.warren.config();
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        assert_eq!(config["serverNameSuffix"], ZONE);
-        Gateway { peer: text(&config["gateway"]["peer"]), zone: text(&config["gateway"]["zone"]) }
-    }
-}
-
-fn json_of(answer: &Answer) -> Value {
-    serde_json::from_slice(&answer.body).unwrap()
-}
-
-/// A homeserver that answers with what it heard, and with its keys.
-struct Tab {
-    identity: Rc<Identity>,
-    network: Network,
-}
-
-impl Tab {
-    async fn start(gate: &Gate, seed: u8) -> Self {
-        let identity = Rc::new(Identity::from_seed([seed; 32], ZONE).unwrap());
-        let keypair = Keypair::ed25519_from_bytes(identity.seed()).unwrap();
-        let tcp = libp2p_tcp::tokio::Transport::new(libp2p_tcp::Config::new());
-        let base: BaseTransport = libp2p_websocket::Config::new(tcp)
-            .upgrade(Version::V1Lazy)
-            .authenticate(noise::Config::new(&keypair).unwrap())
-            .multiplex(yamux_config())
-            .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
-            .boxed();
-        let relay = gate.warren.config()["relays"][0].as_str().unwrap().replace("/dns4/localhost", "/ip4/127.0.0.1");
-        let options = NetworkOptions {
-            identity: identity.clone(),
-            relays: vec![relay],
-            rtc: None,
-            direct_peers_max: DIRECT_PEERS_MAX,
-            has_ice_servers: false,
-            gateway: Some(gate.gateway()),
-            clock: Rc::new(Here),
-            entropy: Rc::new(Here),
-            tasks: Rc::new(Here),
-        };
-        let network = Network::new(options, base, swarm::Config::with_tokio_executor());
-        let own = identity.clone();
-        let handler: PeerHandler = Rc::new(move |caller, request| {
-            assert!(matches!(caller, Caller::Gateway(_)));
-            let body = match request.uri().path() {
-                "/_matrix/key/v2/server" => published(&own),
-                path => json!({ "heard": path, "host": request.headers()["host"].to_str().unwrap() }).to_string(),
-            };
-            async move { http::Response::new(Bytes::from(body)) }.boxed_local()
-        });
-        network.run(handler, Rc::new(|_| {}));
-        let tab = Self { identity, network };
-        tab.ready().await;
-        tab
-    }
-
-    async fn ready(&self) {
-        let ready = async {
-            while !matches!(self.network.status().relays[0].state, RelayState::Ready { .. }) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(crate::warren::PATIENCE, ready).await.expect("the relay is there");
-    }
-
-    fn name(&self) -> &ServerName {
-        self.identity.server_name()
-    }
-
-    /// A request to a server of the web, signed by this homeserver.
-    async fn ask(&self, destination: &str, path: &str) -> (u16, Value) {
-        let destination = ServerName::parse(destination).unwrap();
-        let mut request = http::Request::get(path).body(Bytes::new()).unwrap();
-        let signing = XMatrixSigningInput::new(self.name().to_owned(), destination.clone(), self.identity.key_pair());
-        ServerSignatures::add_authentication(&mut request, signing).unwrap();
-        self.send(destination, request).await.unwrap()
-    }
-
-    async fn send(
-        &self,
-        destination: OwnedServerName,
-        request: http::Request<Bytes>,
-    ) -> Result<(u16, Value), TransportError> {
-        let answer = self.network.request(destination, Lane::Queries, request).await?;
-        Ok((answer.status().as_u16(), serde_json::from_slice(answer.body()).unwrap()))
-    }
-}
-
-fn published(identity: &Identity) -> String {
-    let key = Base64::<Standard, _>::new(identity.public_key().0.to_vec()).encode();
-    let keys = json!({
-        "server_name": identity.server_name(),
-        "verify_keys": { "ed25519:self": { "key": key } },
-        "old_verify_keys": {},
-        "valid_until_ts": 4_000_000_000_000u64,
-    });
-    let mut keys: CanonicalJsonObject = serde_json::from_value(keys).unwrap();
-    sign_json(identity.server_name().as_str(), identity.key_pair(), &mut keys).unwrap();
-    serde_json::to_string(&keys).unwrap()
-}
-
-const VERSION: &str = "/_matrix/federation/v1/version";
-const KEYS: &str = "/_matrix/key/v2/server";
 
 #[tokio::test]
 async fn the_web_reaches_tabs_by_their_names_and_learns_why_it_does_not() {
@@ -205,7 +29,8 @@ async fn the_web_reaches_tabs_by_their_names_and_learns_why_it_does_not() {
         assert_eq!((found.status, json_of(&found)["m.server"].clone()), (200, json!(format!("{name}:443"))));
         for host in [name.to_owned(), format!("{name}:8448")] {
             let heard = gate.ask("GET", VERSION, &host).await;
-            assert_eq!((heard.status, json_of(&heard)), (200, json!({ "heard": VERSION, "host": name })));
+            let expected = json!({ "heard": VERSION, "host": name, "by_gateway": true, "bytes": 0 });
+            assert_eq!((heard.status, json_of(&heard)), (200, expected));
         }
         // Nothing but what servers ask of each other, of nobody but homeservers of the zone.
         for (path, host) in [
@@ -303,6 +128,88 @@ async fn the_gateway_is_a_notary_of_its_tabs_and_has_nothing_else() {
         }
         let found = gate.ask("GET", KEYS, notary.as_str()).await;
         assert_eq!(json_of(&found)["server_name"], notary.as_str());
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn a_gateway_with_a_certificate_of_its_own_needs_no_proxy() {
+    let test = async {
+        let gate = Gate::start_with_tls();
+        let tab = Tab::start(&gate, 1).await;
+        let name = tab.name().as_str();
+        let found = gate.ask_by_tls("/.well-known/matrix/server", name, name).await.unwrap();
+        assert_eq!((found.status, json_of(&found)["m.server"].clone()), (200, json!(format!("{name}:{}", gate.port))));
+        let heard = gate.ask_by_tls(VERSION, name, &format!("{name}:{}", gate.port)).await.unwrap();
+        assert_eq!((heard.status, json_of(&heard)["by_gateway"].clone()), (200, json!(true)));
+        assert_eq!(json_of(&gate.ask_by_tls(KEYS, name, name).await.unwrap())["server_name"], name);
+        // Whom the certificate is for says nothing about whom a request is for, and the other way round.
+        let other = Identity::from_seed([2; 32], ZONE).unwrap();
+        let asked = gate.ask_by_tls(VERSION, name, other.server_name().as_str()).await.unwrap();
+        assert_eq!(asked.status, 502, "a tab that is away");
+        assert_eq!(gate.ask_by_tls(VERSION, name, "example.org").await.unwrap().status, 404);
+        let elsewhere = gate.ask_by_tls(VERSION, "example.org", name).await.unwrap_err();
+        assert!(elsewhere.to_string().contains("certificate"), "{elsewhere}");
+        // Who speaks no TLS is not answered.
+        let plain = tokio::task::spawn_blocking({
+            let port = gate.port;
+            move || {
+                let mut stream = connect(port);
+                stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+                let mut said = Vec::new();
+                let _ = stream.read_to_end(&mut said);
+                said
+            }
+        });
+        assert!(!plain.await.unwrap().starts_with(b"HTTP"));
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn a_request_is_for_the_one_host_that_it_names() {
+    let test = async {
+        let gate = Gate::start();
+        let (tab, other) = (Tab::start(&gate, 1).await, Tab::start(&gate, 2).await);
+        let (name, others) = (tab.name().as_str(), other.name().as_str());
+        let heard = |head: String| {
+            let port = gate.port;
+            tokio::task::spawn_blocking(move || {
+                let mut stream = connect(port);
+                stream.write_all(format!("{head}connection: close\r\n\r\n").as_bytes()).unwrap();
+                crate::warren::Answer::read(stream)
+            })
+        };
+        let get = |target: &str, headers: &str| heard(format!("GET {target} HTTP/1.1\r\n{headers}"));
+        // However it is written, it is the same name; what it is called further on is what the tab calls itself.
+        for host in [name.to_uppercase(), format!("{name}:1"), format!("{}:65535", name.to_uppercase())] {
+            let answer = get(VERSION, &format!("host: {host}\r\n")).await.unwrap();
+            assert_eq!((answer.status, json_of(&answer)["host"].clone()), (200, json!(name)), "{host}");
+        }
+        let label = name.split('.').next().unwrap();
+        for (headers, statuses) in [
+            (String::new(), [400, 400]),
+            (format!("host: {name}\r\nhost: {others}\r\n"), [400, 400]),
+            (format!("host: {name}, {others}\r\n"), [400, 404]),
+            (format!("host: {others}@{name}\r\n"), [400, 404]),
+            (format!("host: {name}:99999\r\n"), [400, 404]),
+            (format!("host: {name}/\r\n"), [400, 404]),
+            (format!("host: {name}.\r\n"), [404, 404]),
+            (format!("host: .{name}\r\n"), [400, 404]),
+            (format!("host: x.{name}\r\n"), [404, 404]),
+            (format!("host: {name}.evil.example\r\n"), [404, 404]),
+            (format!("host: {label}.alt\r\n"), [404, 404]),
+            (format!("host: {label}\r\n"), [404, 404]),
+            (format!("host: {ZONE}\r\n"), [404, 404]),
+            ("host: \r\n".to_owned(), [400, 404]),
+        ] {
+            let answer = get(VERSION, &headers).await.unwrap();
+            assert!(statuses.contains(&answer.status), "{headers:?}: {}", answer.status);
+            assert!(json_of(&answer)["errcode"].is_string(), "{headers:?}");
+        }
+        // A target with a host of its own that is another's.
+        let two = get(&format!("http://{others}{VERSION}"), &format!("host: {name}\r\n")).await.unwrap();
+        assert_eq!(two.status, 400, "{:?}", String::from_utf8_lossy(&two.body));
     };
     LocalSet::new().run_until(test).await;
 }

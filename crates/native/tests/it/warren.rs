@@ -77,6 +77,14 @@ impl Warren {
         }
     }
 
+    /// What the program holds in memory.
+    #[cfg(target_os = "linux")]
+    pub fn memory_kib(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     pub fn write_site(&self, name: &str, content: &[u8]) {
         fs::write(self.dirs.path().join("site").join(name), content).unwrap();
     }
@@ -143,6 +151,11 @@ impl Answer {
     pub fn read(mut stream: TcpStream) -> Self {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
+        Self::of(bytes)
+    }
+
+    /// The answer that `bytes` are, all of them.
+    pub fn of(bytes: Vec<u8>) -> Self {
         let end = bytes.windows(4).position(|part| part == b"\r\n\r\n").expect("a whole head");
         let head = std::str::from_utf8(&bytes[..end]).unwrap();
         let mut lines = head.split("\r\n");
