@@ -22,9 +22,10 @@ use ruma::api::{
     error::{DeserializationError, Error, ErrorBody, ErrorKind, StandardErrorBody, UnknownTokenErrorData},
 };
 use serde::de::IgnoredAny;
+use serde_json::json;
 
 use super::Response;
-use crate::ports::StoreError;
+use crate::{domain::zone::APART, ports::StoreError};
 
 /// An answer that is not a success: a Matrix error, or the demand to authenticate interactively.
 pub struct ApiError {
@@ -46,6 +47,13 @@ impl ApiError {
 
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, ErrorKind::Forbidden, message)
+    }
+
+    /// 403 `M_FORBIDDEN` that no permission will change: two servers have no way to each other. The mark tells it from others.
+    pub fn apart(message: impl Into<String>) -> Self {
+        let body = json!({ "errcode": "M_FORBIDDEN", "error": message.into(), (APART): true });
+        let error = Error::new(StatusCode::FORBIDDEN, ErrorBody::Json(body));
+        Self { response: Box::new(UiaaResponse::MatrixError(error)), allow: None }
     }
 
     /// 403 `M_INVITE_BLOCKED`: the invited user wants no invites.

@@ -47,6 +47,9 @@ impl Zone {
     }
 }
 
+/// Marks errors (a key of their JSON, true) that say that two servers have no way to each other (docs/protocol.md).
+pub const APART: &str = "org.warren.apart";
+
 /// Where a server is to be found, as far as its name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::{Homeserver, refusals};
 use crate::{
-    domain::signed_request,
+    domain::{signed_request, zone::APART},
     ports::{Lane, TransportError},
 };
 
@@ -26,8 +26,9 @@ pub enum PeerError {
     #[error(transparent)]
     Transport(#[from] TransportError),
     /// It answered with a Matrix error, or one we could not read.
+    /// `apart`: it says that two servers have no way to each other.
     #[error("{server} refused: {status} {errcode} {message}")]
-    Refused { server: OwnedServerName, status: u16, errcode: String, message: String },
+    Refused { server: OwnedServerName, status: u16, errcode: String, message: String, apart: bool },
     #[error("{server} answered what is not the endpoint's response: {reason}")]
     Malformed { server: OwnedServerName, reason: String },
     /// The request cannot be put into HTTP; nothing was sent.
@@ -130,6 +131,8 @@ fn refusal(server: &OwnedServerName, status: u16, body: &[u8]) -> PeerError {
         error: String,
     }
     let Body { errcode, error } = serde_json::from_slice(body).unwrap_or_default();
+    let object = serde_json::from_slice::<serde_json::Map<_, _>>(body).unwrap_or_default();
+    let apart = object.get(APART).is_some_and(|mark| *mark == serde_json::Value::Bool(true));
     let bounded = |text: String| text.chars().take(300).collect();
-    PeerError::Refused { server: server.clone(), status, errcode: bounded(errcode), message: bounded(error) }
+    PeerError::Refused { server: server.clone(), status, errcode: bounded(errcode), message: bounded(error), apart }
 }

@@ -127,17 +127,29 @@ fn among_peers() -> (Network, TestServer, crate::harness::TestUser, String) {
 fn who_is_among_peers_alone_is_told_that_the_web_is_out_of_reach() {
     let (network, server, alice, room) = among_peers();
     let web = network.peer_named("example.org");
-    let says =
-        |answer: &crate::harness::Answer| answer.body["error"].as_str().unwrap().contains("the web is elsewhere");
-
-    let invited = server.act(&alice, &room, "invite", web.user("bob").as_str());
-    assert!(says(&invited), "{}", invited.body);
-    invited.is_error(403, "M_FORBIDDEN");
-    let joined = server.join_via(&alice, "!room:example.org", web.name());
-    assert!(says(&joined), "{}", joined.body);
-    joined.is_error(403, "M_FORBIDDEN");
-    let knock = format!("/_matrix/client/v3/knock/{}?via=example.org", escaped("!room:example.org"));
-    server.post(&knock, &alice.token, json!({})).is_error(403, "M_FORBIDDEN");
+    let refused = |what: &str, answer: crate::harness::Answer| {
+        let says = answer.body["error"].as_str().is_some_and(|error| error.contains("the web is elsewhere"));
+        assert!(says && answer.body["org.warren.apart"] == true, "{what}: {}", answer.body);
+        answer.is_error(403, "M_FORBIDDEN");
+    };
+    refused("an invite", server.act(&alice, &room, "invite", web.user("bob").as_str()));
+    refused("a join", server.join_via(&alice, "!room:example.org", web.name()));
+    let post = |path: &str| server.post(&format!("/_matrix/client/v3/{path}"), &alice.token, json!({}));
+    let (there, alias) = (escaped("!room:example.org"), escaped("#room:example.org"));
+    refused("a join by the name in the id", post(&format!("rooms/{there}/join")));
+    refused("a join by alias", post(&format!("join/{alias}")));
+    refused("a join by alias and server", post(&format!("join/{alias}?via=example.org")));
+    refused("a knock", post(&format!("knock/{there}?via=example.org")));
+    refused("a knock by alias", post(&format!("knock/{alias}")));
+    let get = |path: &str| server.get(&format!("/_matrix/client/{path}"), &alice.token);
+    refused("an alias", get(&format!("v3/directory/room/{alias}")));
+    refused("a directory", get("v3/publicRooms?server=example.org"));
+    // No room is made with whom nobody can ever invite.
+    let joined = || get("v3/joined_rooms").body["joined_rooms"].as_array().unwrap().len();
+    let before = joined();
+    let create = json!({ "preset": "trusted_private_chat", "is_direct": true, "invite": [web.user("bob")] });
+    refused("a room", server.post("/_matrix/client/v3/createRoom", &alice.token, create));
+    assert_eq!(joined(), before);
     assert!(web.take_heard().is_empty(), "nobody was asked");
     // Where there is also a server that can be reached, that one is asked.
     let peer = network.peer();
@@ -157,9 +169,36 @@ fn servers_that_will_never_meet_are_not_let_into_one_room() {
     let refused = server.send_through(gateway(), asked);
     let sentence = refused.body["error"].as_str().unwrap();
     assert!(sentence.contains(server.server_name().as_str()) && sentence.contains("example.org"), "{sentence}");
+    assert_eq!(refused.body["org.warren.apart"], true);
     refused.is_error(403, "M_FORBIDDEN");
     // Peers meet.
     let peer = network.peer();
     let path = format!("/_matrix/federation/v1/make_join/{}/{}?ver=12", escaped(&room), peer.user("carol"));
     peer.ask(&server, "GET", &path, Value::Null).ok();
+}
+
+#[test]
+fn who_is_told_by_another_server_that_a_room_is_out_of_reach_is_told_so() {
+    let network = Network::new();
+    let (server, peer) = (network.server(), network.peer());
+    let alice = server.register("alice");
+    let make_join = |mark: Value| {
+        let error = "these two cannot reach each other";
+        peer.unlearn();
+        peer.says(
+            "GET",
+            "/make_join/",
+            403,
+            json!({ "errcode": "M_FORBIDDEN", "error": error, "org.warren.apart": mark }),
+        );
+        let refused = server.join_via(&alice, &format!("!room:{}", peer.name()), peer.name());
+        assert!(refused.body["error"].as_str().unwrap().contains(error), "{}", refused.body);
+        let told = refused.body["org.warren.apart"].clone();
+        refused.is_error(403, "M_FORBIDDEN");
+        told
+    };
+    assert_eq!(make_join(json!(true)), true);
+    for none in [json!(false), json!("true"), json!([true]), Value::Null] {
+        assert_eq!(make_join(none), Value::Null);
+    }
 }

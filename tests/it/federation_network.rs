@@ -299,6 +299,12 @@ impl Transport for NetworkEnd {
         _lane: Lane,
         request: http::Request<Bytes>,
     ) -> LocalBoxFuture<'static, Result<http::Response<Bytes>, TransportError>> {
+        // What servers of the web publish is told by a notary, which is not played here.
+        if let Reach::Never { reason } = self.reach(&destination)
+            && !request.uri().path().starts_with("/_matrix/key/")
+        {
+            return Box::pin(async { Err(TransportError::NeverReachable { server: destination, reason }) });
+        }
         match self.name.borrow().clone() {
             Some(name) => Box::pin(self.network.clone().carry(name, destination, request)),
             None => {

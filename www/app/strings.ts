@@ -409,6 +409,7 @@ export const strings = {
     fenced: "Another tab took over this profile. Close this tab, or reload it.",
     unreachable: "The other side could not be reached.",
     forbidden: "That is not allowed here.",
+    apart: (why: string) => `${why}. Trying again does not help.`,
     rateLimited: "Too much at once. Wait a moment, then try again.",
     tooLarge: "That is too large.",
     hostBusy: "Your homeserver was just restarted. Try again.",

@@ -93,6 +93,7 @@ impl From<CreateError> for ApiError {
             CreateError::Store(error) => error.into(),
             CreateError::Version(error) => error.into(),
             CreateError::Directory(error) => error.into(),
+            CreateError::Apart(_) => Self::apart(message),
             CreateError::AliasTaken(_) => Self::new(StatusCode::BAD_REQUEST, ErrorKind::RoomInUse, message),
             CreateError::Preset(_) | CreateError::TooManyInvites | CreateError::TooMuchState => {
                 Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidParam, message)
@@ -141,7 +142,7 @@ impl From<InviteError> for ApiError {
             InviteError::AlreadyJoined(_) => Self::forbidden(error.to_string()),
             InviteError::NoSuchUser(_) => Self::not_found(error.to_string()),
             InviteError::Blocked(_) => Self::invite_blocked(error.to_string()),
-            InviteError::Apart(_) => Self::forbidden(error.to_string()),
+            InviteError::Apart(_) => Self::apart(error.to_string()),
             InviteError::Refused(error) => error.into(),
         }
     }
@@ -154,7 +155,7 @@ impl From<JoinError> for ApiError {
             JoinError::Append(error) => error.into(),
             JoinError::Restricted(error) => error.into(),
             JoinError::NoServer => Self::not_found(error.to_string()),
-            JoinError::Apart(_) => Self::forbidden(error.to_string()),
+            JoinError::Apart(_) => Self::apart(error.to_string()),
             JoinError::Peer(error) => error.into(),
             JoinError::Version(version) => Self::new(
                 StatusCode::BAD_REQUEST,
@@ -186,6 +187,7 @@ impl From<PeerError> for ApiError {
         let message = error.to_string();
         match error {
             PeerError::Refused { errcode, .. } if errcode == INVITE_BLOCKED => Self::invite_blocked(message),
+            PeerError::Refused { status: 403, apart: true, message, .. } => Self::apart(message),
             PeerError::Refused { status: 403, .. } => Self::forbidden(message),
             PeerError::Refused { status: 404, .. } => Self::not_found(message),
             PeerError::Refused { errcode, .. } if errcode == INCOMPATIBLE_ROOM_VERSION => {
@@ -197,7 +199,7 @@ impl From<PeerError> for ApiError {
             PeerError::Refused { errcode, .. } if errcode == UNABLE_TO_GRANT_JOIN => {
                 Self::new(StatusCode::BAD_REQUEST, ErrorKind::UnableToGrantJoin, message)
             }
-            PeerError::Transport(TransportError::NeverReachable { .. }) => Self::forbidden(message),
+            PeerError::Transport(TransportError::NeverReachable { .. }) => Self::apart(message),
             PeerError::Refused { .. } | PeerError::Transport(_) | PeerError::Malformed { .. } => bad_gateway(message),
             PeerError::Unsendable(reason) => Self::internal(&reason),
         }
@@ -216,6 +218,7 @@ impl From<HandshakeError> for ApiError {
                 message,
             ),
             HandshakeError::Forbidden(_) => Self::forbidden(message),
+            HandshakeError::Apart(_) => Self::apart(message),
             HandshakeError::Restricted(error) => error.into(),
             HandshakeError::Dropped(_) | HandshakeError::Invalid(_) => Self::invalid_param(message),
             HandshakeError::Unknown => Self::unsupported(message),

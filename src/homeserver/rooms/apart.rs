@@ -1,5 +1,5 @@
 //! Servers that can never reach each other, by their names: whoever is asked to bring them together says so at once.
-use ruma::{OwnedServerName, ServerName};
+use ruma::{OwnedServerName, OwnedUserId, ServerName};
 use thiserror::Error;
 
 use super::Room;
@@ -51,6 +51,23 @@ pub fn in_room(homeserver: &Homeserver, room: &Room, newcomer: &ServerName) -> R
         Found::OnTheWeb => Apart::Others { peer: other, web: newcomer },
         Found::AmongPeers | Found::OnBoth => Apart::Others { peer: newcomer, web: other },
     })
+}
+
+/// Errs where one of `users` can never be in a room of ours, or two of them in one room.
+pub(super) fn all(homeserver: &Homeserver, users: &[OwnedUserId]) -> Result<(), Apart> {
+    let mut first_of: [Option<&ServerName>; 2] = [None, None];
+    for server in users.iter().map(|user| user.server_name()) {
+        from_us(homeserver, server)?;
+        match homeserver.environment.transport.found(server) {
+            Found::AmongPeers => first_of[0] = first_of[0].or(Some(server)),
+            Found::OnTheWeb => first_of[1] = first_of[1].or(Some(server)),
+            Found::OnBoth => {}
+        }
+    }
+    match first_of {
+        [Some(peer), Some(web)] => Err(Apart::Others { peer: peer.to_owned(), web: web.to_owned() }),
+        _ => Ok(()),
+    }
 }
 
 /// Those of `servers` that there may be a way to. Errs where there are some, and to none of them.

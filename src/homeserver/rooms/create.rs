@@ -8,6 +8,7 @@ use ruma::{
 use thiserror::Error;
 
 use super::{
+    apart::{self, Apart},
     append::{Append, AppendError},
     invite::{self, InviteError},
 };
@@ -47,6 +48,8 @@ pub enum CreateError {
     Preset(#[from] PresetError),
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Apart(#[from] Apart),
     #[error("the alias {0} is taken")]
     AliasTaken(OwnedRoomAliasId),
     #[error("more than {CREATE_INVITES_MAX} invites")]
@@ -73,7 +76,8 @@ pub struct RequestId {
     pub id: String,
 }
 
-/// Creates the room and invites whom the request names. Invites that fail do not undo the room.
+/// Creates the room and invites whom the request names. Invites that fail do not undo the room; where one never can succeed
+/// no room is made.
 pub async fn create(
     server: &Rc<Homeserver>,
     request: CreateRequest,
@@ -103,6 +107,7 @@ pub async fn create(
         invite_all(server, &room_id, &request.creator, targets, is_direct).await;
         return Ok(room_id);
     }
+    apart::all(server, &request.invite)?;
     if let Some(alias) = &request.alias
         && server.database.get::<Aliases>(alias).await?.is_some()
     {

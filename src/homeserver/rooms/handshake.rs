@@ -40,6 +40,8 @@ pub enum HandshakeError {
     IncompatibleVersion(RoomVersionId),
     #[error("{0}")]
     Forbidden(String),
+    #[error(transparent)]
+    Apart(#[from] Apart),
     /// The room lets in only who meets its conditions, and this server cannot tell whether or cannot vouch for it.
     #[error(transparent)]
     Restricted(RestrictedError),
@@ -61,12 +63,6 @@ impl From<AppendError> for HandshakeError {
                 Self::Forbidden(error.to_string())
             }
         }
-    }
-}
-
-impl From<Apart> for HandshakeError {
-    fn from(apart: Apart) -> Self {
-        Self::Forbidden(apart.to_string())
     }
 }
 

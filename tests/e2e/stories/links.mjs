@@ -34,6 +34,14 @@ export const story = {
     await ben.untilInRoom();
     assert.deepEqual(await ben.rooms(), [ROOM]);
 
+    // A server that this homeserver has no way to, ever, as its name ends in .alt.
+    const elsewhere = `#/join/!${"a".repeat(43)}?via=example.org&v=1`;
+    await ben.opensLink(new URL(elsewhere, stage.relay.url).href);
+    await ben.tab.seeText("example.org cannot be reached from here: the name of this homeserver ends in .alt");
+    await anna.tab.fill("#invite-user-id", "@carol:example.org");
+    await anna.tab.click(".panel form button[type=submit]");
+    await anna.tab.seeText("Trying again does not help.");
+
     // The same link again is the same room.
     const second = new Person("Anna", await browser.tab(link));
     await second.untilInRoom();

@@ -73,7 +73,7 @@ describe("a join", () => {
     const asked = account(() => (reachable ? Promise.resolve() : Promise.reject({ errcode: "M_UNKNOWN", httpStatus: 502 })));
     const joining = new Joining(asked, LINK, connected);
     await joining.start();
-    expect(joining.step.get()).toEqual({ at: "failed", why: strings.join.failed.unreachable });
+    expect(joining.step.get()).toEqual({ at: "failed", why: strings.join.failed.unreachable, forGood: false });
     reachable = true;
     await joining.start();
     expect(joining.step.get().at).toBe("joined");
@@ -84,7 +84,7 @@ describe("a join", () => {
     const unreachable = (): Promise<void> => (relay.get() === "connected" ? Promise.resolve() : Promise.reject({ httpStatus: 502 }));
     const [waiting, stopped] = [new Joining(account(unreachable), LINK, relay), new Joining(account(unreachable), LINK, relay)];
     await Promise.all([waiting.start(), stopped.start()]);
-    expect(waiting.step.get()).toEqual({ at: "failed", why: strings.join.failed.offline });
+    expect(waiting.step.get()).toEqual({ at: "failed", why: strings.join.failed.offline, forGood: false });
     stopped.stop();
     relay.set("connected");
     await vi.waitFor(() => expect(waiting.step.get().at).toBe("joined"));

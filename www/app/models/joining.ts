@@ -8,7 +8,8 @@ import { strings } from "../strings.ts";
 export type JoinStep =
   | { at: "waiting-for-relay" | "asking" }
   | { at: "joined"; roomId: string }
-  | { at: "failed"; why: string };
+  /** `forGood`: trying again would not help. */
+  | { at: "failed"; why: string; forGood: boolean };
 
 export type RelayState = "none" | "connecting" | "connected" | "offline" | undefined;
 
@@ -47,7 +48,8 @@ export class Joining {
     } catch (error) {
       const failure = joinFailure(error, this.#relay.get() === "offline");
       if (failure === "offline") this.#startWhenBack();
-      this.#step.set({ at: "failed", why: failure === "other" ? explainError(error) : strings.join.failed[failure] });
+      const why = failure === "other" || failure === "apart" ? explainError(error) : strings.join.failed[failure];
+      this.#step.set({ at: "failed", why, forGood: failure === "apart" });
     } finally {
       this.#running = false;
     }

@@ -108,6 +108,15 @@ it("counts bytes as they are sent", () => {
 describe("errors", () => {
   it("are explained by code, then by status", () => {
     expect(explainError({ errcode: "M_FORBIDDEN", httpStatus: 403 })).toBe(strings.problem.forbidden);
+    const key = `k51${"a".repeat(55)}7x3p`;
+    const error = `${key}.alt, a server among peers, and example.org, a server of the web, cannot reach each other.`;
+    const apart = { errcode: "M_FORBIDDEN", httpStatus: 403, data: { error, "org.warren.apart": true } };
+    const said = "…7x3p, a server among peers, and example.org, a server of the web, cannot reach each other";
+    expect(explainError(apart)).toBe(strings.problem.apart(said));
+    expect(joinFailure(apart, true)).toBe("apart");
+    for (const mark of [false, "true", 1]) {
+      expect(explainError({ ...apart, data: { error, "org.warren.apart": mark } })).toBe(strings.problem.forbidden);
+    }
     expect(explainError({ errcode: "M_UNKNOWN", httpStatus: 502 })).toBe(strings.problem.unreachable);
     expect(explainError({ httpStatus: 507 })).toBe(strings.problem.storageFull);
     expect(explainError({ errcode: "M_BAD", httpStatus: 400, data: { error: "odd" } })).toBe(strings.problem.unexpected("odd"));

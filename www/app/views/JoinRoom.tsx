@@ -35,7 +35,7 @@ function JoinByLink({ account, link }: { account: Account; link: JoinLink }) {
   useEffect(() => {
     if (step.at === "joined") replaceRoute({ view: "room", roomId: step.roomId });
   }, [step]);
-  if (step.at === "failed") return <Failure why={step.why} onRetry={() => void joining.start()} />;
+  if (step.at === "failed") return <Failure why={step.why} onRetry={step.forGood ? undefined : () => void joining.start()} />;
   return <Progress key={step.at} step={step} />;
 }
 
