@@ -78,7 +78,7 @@ use self::{
     erasures::Erasures,
     event_times::EventTimes,
     favourites::Favourites,
-    key_ring::{FormerKey, KeyRing},
+    key_ring::KeyRing,
     notifications::Trimming,
     notifier::Notifier,
     passwords::PasswordFailures,
@@ -101,7 +101,10 @@ use self::{
     user_rows::UserRows,
 };
 use crate::{
-    domain::{identity::Identity, room_version::DEFAULT_ROOM_VERSION},
+    domain::{
+        identity::{FormerKey, Identity},
+        room_version::DEFAULT_ROOM_VERSION,
+    },
     ports::{Environment, StoreError},
     storage::Database,
 };

@@ -10,7 +10,12 @@ use ruma::{
 };
 
 /// The version part of the key id of a self-certifying server. Such a server has one key for life, so it never changes.
+/// Servers of other names signed with it, too, before they could change their keys.
 pub const SELF_KEY_VERSION: &str = "self";
+
+/// Characters of a key that are the version part of its id where a name does not certify it: enough to tell the keys apart
+/// that one server ever has.
+const KEY_VERSION_CHARS: usize = 8;
 
 /// The suffix of server names that no DNS may ever resolve (RFC 9476).
 pub const DEFAULT_SUFFIX: &str = "alt";
@@ -55,7 +60,14 @@ impl PublicKey {
         ServerName::parse(format!("{}.{suffix}", self.label()))
     }
 
-    /// What ruma-signatures needs to verify anything `server_name` signed.
+    /// The version part of the id of this key where a server may have others after it: characters of the key itself, of
+    /// those that ids are made of (appendices, "Signing details": letters, digits and `_`).
+    pub fn version(&self) -> String {
+        let text = Base::Base64Url.encode(self.0).replace('-', "_");
+        text[..KEY_VERSION_CHARS].to_owned()
+    }
+
+    /// What ruma-signatures needs to verify anything that `server_name`, which certifies this key, signed.
     pub fn public_key_map(&self, server_name: &ServerName) -> PublicKeyMap {
         let keys = [(format!("ed25519:{SELF_KEY_VERSION}"), Base64::new(self.0.to_vec()))].into();
         [(server_name.to_string(), keys)].into()
@@ -66,6 +78,16 @@ impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({})", self.label())
     }
+}
+
+/// A key that a homeserver signed with before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormerKey {
+    /// As it was named in signatures, such as `ed25519:a1b2`.
+    pub id: String,
+    pub key: [u8; 32],
+    /// When it was last signed with, in milliseconds since the Unix epoch.
+    pub expired_ms: u64,
 }
 
 /// The secret key of this homeserver and the name it goes by.
@@ -85,9 +107,14 @@ impl Identity {
     /// A homeserver by a name that says nothing of its key, such as `example.org:8448`. Peers that know a server by the
     /// key in its name do not believe it.
     pub fn named(seed: [u8; 32], server_name: OwnedServerName) -> Self {
+        Self::signing_as(seed, server_name, SELF_KEY_VERSION)
+    }
+
+    /// As [`Self::named`], with a key that goes by `key_version`.
+    pub fn signing_as(seed: [u8; 32], server_name: OwnedServerName, key_version: &str) -> Self {
         let signing_key = SigningKey::from_bytes(&seed);
         let document = [&PKCS8_PREFIX[..], &seed].concat();
-        let key_pair = Ed25519KeyPair::from_der(&document, SELF_KEY_VERSION.to_owned())
+        let key_pair = Ed25519KeyPair::from_der(&document, key_version.to_owned())
             .expect("a PKCS#8 document around 32 bytes is a valid ed25519 key");
         Self { signing_key, key_pair, server_name }
     }
@@ -100,7 +127,12 @@ impl Identity {
         PublicKey(self.signing_key.verifying_key().to_bytes())
     }
 
-    /// For ruma-signatures: signs events, JSON and requests as `ed25519:self`.
+    /// The id of the key it signs with, such as `ed25519:self`.
+    pub fn key_id(&self) -> String {
+        format!("ed25519:{}", self.key_pair.version())
+    }
+
+    /// For ruma-signatures: signs events, JSON and requests.
     pub fn key_pair(&self) -> &Ed25519KeyPair {
         &self.key_pair
     }
@@ -120,6 +152,22 @@ impl fmt::Debug for Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_named_by_itself_in_characters_that_ids_are_made_of() {
+        let versions: std::collections::BTreeSet<_> = (0..=255)
+            .map(|seed| {
+                let identity = Identity::from_seed([seed; 32], DEFAULT_SUFFIX).unwrap();
+                identity.public_key().version()
+            })
+            .collect();
+        assert_eq!(versions.len(), 256);
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        assert!(versions.iter().all(|version| version.len() == 8 && version.bytes().all(is_allowed)), "{versions:?}");
+        assert!(versions.iter().any(|version| version.contains('_')));
+        let named = Identity::signing_as([7; 32], ServerName::parse("example.org").unwrap(), "a_b");
+        assert_eq!(named.key_id(), "ed25519:a_b");
+    }
 
     #[test]
     fn a_name_certifies_its_key_and_nothing_else_does() {

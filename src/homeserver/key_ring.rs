@@ -19,15 +19,15 @@ use futures::future::{LocalBoxFuture, Shared};
 use lru::LruCache;
 use ruma::{
     OwnedServerName, ServerName,
+    serde::Base64,
     signatures::{PublicKeyMap, PublicKeySet},
 };
 
 use self::notary::PassedOn;
-pub use self::publish::FormerKey;
 use super::Homeserver;
 use crate::{
     domain::{
-        identity::PublicKey,
+        identity::{FormerKey, PublicKey},
         server_keys::{KnownKeys, Published, SignedAt},
     },
     ports::{Batch, StoreError},
@@ -97,12 +97,23 @@ impl Homeserver {
 }
 
 fn good_keys(homeserver: &Homeserver, server: &ServerName, signed: SignedAt) -> PublicKeySet {
-    let certified = PublicKey::of_server_name(server)
-        .or_else(|| (server == homeserver.server_name()).then(|| homeserver.identity.public_key()));
-    match certified {
+    match PublicKey::of_server_name(server) {
         Some(key) => key.public_key_map(server).remove(server.as_str()).unwrap_or_default(),
+        None if server == homeserver.server_name() => own_keys_at(homeserver, signed),
         None => homeserver.key_ring.known(server).map(|known| known.good_at(signed)).unwrap_or_default(),
     }
+}
+
+/// What this homeserver itself signed with then: its events come back to it from others.
+fn own_keys_at(homeserver: &Homeserver, signed: SignedAt) -> PublicKeySet {
+    let identity = &homeserver.identity;
+    let was_good = |former: &&FormerKey| match signed {
+        SignedAt::AnyTime => true,
+        SignedAt::Ms(at_ms) => at_ms <= former.expired_ms,
+    };
+    let former = homeserver.options.former_keys.iter().filter(was_good).map(|former| (former.id.clone(), former.key));
+    let keys = former.chain([(identity.key_id(), identity.public_key().0)]);
+    keys.map(|(id, key)| (id, Base64::new(key.to_vec()))).collect()
 }
 
 /// Sees to it that what is needed of a server's keys is known, if it can be had: [`Homeserver::keys_known`] answers after

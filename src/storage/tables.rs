@@ -89,7 +89,7 @@ pub use self::{
     rooms::{RelationsIndex, RoomRow, Rooms},
     schema::{SCHEMA_VERSION, Schema, SchemaRow},
     server_addresses::{ServerAddresses, ServerAddressesRow},
-    server_identity::{ServerIdentity, ServerIdentityRow},
+    server_identity::{FormerKeyRow, ServerIdentity, ServerIdentityRow},
     server_keys::{KeysAnswerRow, ServerKeys, ServerKeysRow},
     staged_pdus::{StagedPduRow, StagedPdus},
     states::{StateRow, States},

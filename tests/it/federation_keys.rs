@@ -9,12 +9,12 @@ use ruma::{
 use serde_json::{Value, json};
 use warren::{
     domain::{
-        identity::PublicKey,
+        identity::{FormerKey, PublicKey},
         server_keys::{KEYS_BELIEVED_MAX_MS, SignedAt},
     },
     homeserver::{
         Options,
-        key_ring::{self, FETCH_AGAIN_MS, FormerKey, Need, notary::NOTARY_SERVERS_MAX},
+        key_ring::{self, FETCH_AGAIN_MS, Need, notary::NOTARY_SERVERS_MAX},
     },
     ports::Clock,
     storage::memory::MemoryDisk,

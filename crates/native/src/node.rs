@@ -26,7 +26,7 @@ use warren::{
         identity::{self, IdentityError},
     },
     p2p::network::{DIRECT_PEERS_MAX, Network, NetworkOptions},
-    ports::{Environment, PushGateways, StoreError},
+    ports::{Clock, Environment, PushGateways, StoreError},
 };
 
 use self::{
@@ -73,6 +73,8 @@ pub enum NodeError {
     NewerSchema(String),
     #[error("cannot start as {0}")]
     Identity(IdentityError),
+    #[error("the key was not changed: {0}")]
+    Rotation(IdentityError),
     #[error("the homeserver does not start: {0}")]
     Start(#[from] StartError),
     #[error("the system gives no random numbers: {0}")]
@@ -95,7 +97,11 @@ struct Node {
 /// Serves until SIGTERM or SIGINT. Needs a `LocalSet` around it, whose thread owns the homeserver.
 pub async fn run(flags: NodeFlags) -> Result<(), NodeError> {
     log_panics();
+    let rotates_key = flags.rotate_key;
     let settings = Settings::resolve(flags)?;
+    if rotates_key {
+        return rotate_key(&settings).await;
+    }
     let (listener, address) = http_listener::listen(settings.client_listen, "--client-listen").await?;
     let metrics_listener = match settings.metrics_listen {
         Some(address) => Some(http_listener::listen(address, "--metrics-listen").await?),
@@ -148,6 +154,7 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
         }
         error => NodeError::Identity(error),
     })?);
+    let former_keys = identity::former_keys(store.clone()).await.map_err(StartError::from)?;
     tell_name(&identity, &settings.federation);
     let (clock, tasks) = (Rc::new(SystemClock), Rc::new(LocalTasks));
     let network = peer_transport::prepare(NetworkOptions {
@@ -169,6 +176,7 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
     let options = Options {
         client_base_url: settings.client_base_url.clone(),
         notaries: settings.federation.notaries.clone(),
+        former_keys,
         reached_by: settings.federation.reached_by.clone(),
         registration: settings.registration,
         registration_tokens: settings.registration_tokens.clone(),
@@ -181,7 +189,6 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
         turn: settings.turn.clone(),
         rtc_transports: settings.rtc_transports.clone(),
         presence: settings.presence,
-        ..Options::default()
     };
     let homeserver = Homeserver::start(environment, identity, options).await?;
     transport.tell(&homeserver);
@@ -189,9 +196,23 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
     Ok(Node { homeserver, network, database })
 }
 
+/// Gives the homeserver, which must not be running, another key.
+async fn rotate_key(settings: &Settings) -> Result<(), NodeError> {
+    let entropy = SystemEntropy::check().map_err(NodeError::Random)?;
+    let database = DiskDatabase::open(&settings.data_dir.join("store"))?;
+    let store = Rc::new(database.store());
+    let now_ms = SystemClock.now_ms();
+    let identity = identity::rotate_key(store, &entropy, settings.server_name.as_deref(), now_ms)
+        .await
+        .map_err(NodeError::Rotation)?;
+    database.sync().await.map_err(NodeError::Sync)?;
+    let said = format!("{} signs as {} from its next start on", identity.server_name(), identity.key_id());
+    writeln!(io::stdout(), "{said}").map_err(NodeError::Output)
+}
+
 fn tell_name(identity: &Identity, settings: &FederationSettings) {
     let server_name = identity.server_name();
-    tracing::info!(%server_name, key = identity.public_key().label(), "this homeserver");
+    tracing::info!(%server_name, key = identity.public_key().label(), signs_as = identity.key_id(), "this homeserver");
     if PublicKey::of_server_name(server_name).is_none() && settings.listen.is_none() {
         tracing::warn!(
             "other homeservers reach one of this name by HTTPS alone: --federation-listen, or a proxy to --client-listen"

@@ -10,27 +10,15 @@ use ruma::{
 use serde_json::{Value, json};
 
 use super::Homeserver;
-use crate::domain::identity::SELF_KEY_VERSION;
 
-/// How long whoever asks may go by the answer, in milliseconds. The key never changes; what may change is which keys are
-/// former ones.
+/// How long whoever asks may go by the answer, in milliseconds.
 pub const OWN_KEYS_VALID_MS: u64 = 24 * 60 * 60 * 1000;
-
-/// A key that is no longer signed with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FormerKey {
-    /// As it was named in signatures, such as `ed25519:a1b2`.
-    pub id: String,
-    pub key: [u8; 32],
-    /// When it was last signed with, in milliseconds since the Unix epoch.
-    pub expired_ms: u64,
-}
 
 /// The keys of this homeserver, signed with the one it has.
 pub fn own_keys(homeserver: &Homeserver) -> CanonicalJsonObject {
     let base64 = |key: &[u8; 32]| Base64::<Standard, _>::new(key.to_vec()).encode();
     let now_ms = homeserver.environment.clock.now_ms();
-    let own_id = format!("ed25519:{SELF_KEY_VERSION}");
+    let own_id = homeserver.identity.key_id();
     let former: BTreeMap<&str, Value> = homeserver
         .options
         .former_keys

@@ -21,4 +21,18 @@ pub struct ServerIdentityRow {
     /// A name that is not made of the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_name: Option<OwnedServerName>,
+    /// The version part of the id of the key, if it is not that of a name made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_version: Option<String>,
+    /// The keys before it, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_keys: Vec<FormerKeyRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FormerKeyRow {
+    pub id: String,
+    pub key: [u8; 32],
+    /// In milliseconds since the Unix epoch.
+    pub expired_ms: u64,
 }

@@ -53,6 +53,14 @@ pub struct NodeFlags {
     #[arg(long, value_name = "NAME[:PORT]", value_parser = parse_server_name)]
     pub server_name: Option<OwnedServerName>,
 
+    /// Make another signing key, keep the one there was as a former one for what it signed, and end
+    ///
+    /// For homeservers with an ordinary --server-name, while they do not run. Others may take a while to believe the new key:
+    /// a day, if they cannot ask.
+    #[arg(long)]
+    #[serde(skip)]
+    pub rotate_key: bool,
+
     /// Address and port for clients; port 0 picks a free one [default: 127.0.0.1:8008]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub client_listen: Option<SocketAddr>,

@@ -1,5 +1,6 @@
 //! A running `warren node` with a directory of its own, and a small Matrix client to ask it things.
 use std::{
+    fs::File,
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
@@ -38,7 +39,20 @@ impl Node {
     }
 
     pub fn start_in(dir: TempDir, flags: &[&str]) -> Self {
-        let mut child = command(dir.path(), flags).stdout(Stdio::piped()).spawn().unwrap();
+        let command = command(dir.path(), flags);
+        Self::of(command, dir)
+    }
+
+    /// What it logs goes into `log`.
+    pub fn start_logging(flags: &[&str], log: File) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = command(dir.path(), flags);
+        command.stderr(log);
+        Self::of(command, dir)
+    }
+
+    fn of(mut command: Command, dir: TempDir) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         let address =
@@ -57,10 +71,15 @@ impl Node {
     /// Sends SIGTERM and waits.
     #[cfg(unix)]
     pub fn stop(mut self) -> (ExitStatus, TempDir) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("-TERM");
         let status = wait(&mut self.child);
         (status, self.take_dir())
+    }
+
+    #[cfg(unix)]
+    pub fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
     fn take_dir(&mut self) -> TempDir {

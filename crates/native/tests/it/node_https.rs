@@ -1,35 +1,61 @@
 //! Nodes with ordinary names: they find each other by HTTPS and share a room, and what is no proper request gets nowhere.
 use std::{
-    fs,
+    fs::{self, File},
     io::{Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     path::Path,
     process::Command,
+    sync::Arc,
+    time::Instant,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
-use serde_json::json;
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, KeyPair};
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio_rustls::rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 
 use crate::{
     node::{Node, User, command},
-    warren::wait,
+    warren::{PATIENCE, wait},
 };
 
-/// Certificates for localhost by an authority of this test: `ca.pem`, `cert.pem`, `key.pem`.
+/// Certifies for localhost, by files: `ca.pem`, `cert.pem`, `key.pem`.
+struct Authority {
+    key: KeyPair,
+    certificate: Certificate,
+    directory: TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let (directory, key) = (tempfile::tempdir().unwrap(), KeyPair::generate().unwrap());
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        let authority = Self { key, certificate, directory };
+        authority.write("ca.pem", authority.certificate.pem());
+        authority.certify();
+        authority
+    }
+
+    /// Writes another certificate and its key.
+    fn certify(&self) {
+        let (key, leaf) = (KeyPair::generate().unwrap(), CertificateParams::new(vec!["localhost".to_owned()]).unwrap());
+        self.write("key.pem", key.serialize_pem());
+        self.write("cert.pem", leaf.signed_by(&key, &self.certificate, &self.key).unwrap().pem());
+    }
+
+    fn write(&self, name: &str, content: String) {
+        fs::write(self.directory.path().join(name), content).unwrap();
+    }
+}
+
 fn certificates() -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    let (authority_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = params.self_signed(&authority_key).unwrap();
-    let leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let leaf = leaf.signed_by(&key, &authority, &authority_key).unwrap();
-    let write = |name: &str, content: String| fs::write(directory.path().join(name), content).unwrap();
-    write("ca.pem", authority.pem());
-    write("cert.pem", leaf.pem());
-    write("key.pem", key.serialize_pem());
-    directory
+    Authority::new().directory
 }
 
 fn flags(certificates: &Path, port: u16) -> Vec<String> {
@@ -94,6 +120,172 @@ fn two_nodes_with_ordinary_names_share_a_room() {
     assert_ne!(refused.status, 200, "{refused:?}");
 }
 
+/// A connection by TLS that goes on from request to request.
+struct Secure(StreamOwned<ClientConnection, TcpStream>);
+
+impl Secure {
+    fn connect(authority: &Authority, port: u16) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.certificate.pem().as_bytes()).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connection = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(StreamOwned::new(connection, stream))
+    }
+
+    fn ask(&mut self, path: &str) -> Value {
+        write!(self.0, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        let head = String::from_utf8(head).unwrap().to_lowercase();
+        assert!(head.starts_with("http/1.1 200 "), "{head}");
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap();
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    /// The certificate that was shown when the connection was made; there was a request.
+    fn shown(&self) -> CertificateDer<'static> {
+        self.0.conn.peer_certificates().unwrap()[0].clone().into_owned()
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn another_certificate_is_shown_from_then_on_and_connections_go_on() {
+    let (authority, port) = (Authority::new(), free_port());
+    let node = start(&flags(authority.directory.path(), port));
+    let version = "/_matrix/federation/v1/version";
+    let mut before = Secure::connect(&authority, port);
+    let said = before.ask(version);
+    // Half of a change is none: the key is not that of the certificate.
+    let (cert, key) = ("cert.pem", "key.pem");
+    let kept = fs::read(authority.directory.path().join(key)).unwrap();
+    authority.write(key, KeyPair::generate().unwrap().serialize_pem());
+    node.signal("-HUP");
+    assert_eq!(Secure::connect(&authority, port).ask(version), said);
+    fs::write(authority.directory.path().join(key), kept).unwrap();
+
+    authority.certify();
+    let renewed = CertificateDer::from_pem_file(authority.directory.path().join(cert)).unwrap();
+    node.signal("-HUP");
+    let started = Instant::now();
+    loop {
+        let mut after = Secure::connect(&authority, port);
+        assert_eq!(after.ask(version), said);
+        if after.shown() == renewed {
+            break;
+        }
+        assert_eq!(after.shown(), before.shown());
+        assert!(started.elapsed() < PATIENCE, "the certificate stays the old one");
+    }
+    assert_eq!(before.ask(version), said, "who was connected notices nothing");
+    assert_ne!(before.shown(), renewed);
+}
+
+#[test]
+fn a_homeserver_that_changes_its_key_stays_the_same_to_others() {
+    let authority = Authority::new();
+    let [first_port, second_port, third_port] = [free_port(), free_port(), free_port()];
+    let first_flags = flags(authority.directory.path(), first_port);
+    let first = start(&first_flags);
+    let second = start(&flags(authority.directory.path(), second_port));
+    let (ada, bob) = (first.register("ada"), second.register("bob"));
+    let keys = |node: &Node| node.request("GET", "/_matrix/key/v2/server", None, &Value::Null).success();
+    let id_of = |keys: &Value, kind: &str| keys[kind].as_object().unwrap().keys().next().unwrap().clone();
+    let told = keys(&first);
+    let old_id = id_of(&told, "verify_keys");
+    assert!(old_id.starts_with("ed25519:") && old_id != "ed25519:self", "{old_id}");
+    let room = first.create_room(&ada);
+    first.send(&ada, &room, "signed with the old key");
+    let via = format!("localhost:{first_port}");
+    join(&second, &bob, &room, &via).success();
+
+    // Not under a running homeserver.
+    let flags_of_first: Vec<&str> = first_flags.iter().map(String::as_str).collect();
+    let rotate =
+        |dir: &TempDir| command(dir.path(), &[&flags_of_first[..], &["--rotate-key"]].concat()).output().unwrap();
+    assert!(!rotate(&first.dir).status.success());
+    assert_eq!(keys(&first)["verify_keys"], told["verify_keys"]);
+    let dir = first.kill();
+    let said = rotate(&dir);
+    assert!(said.status.success(), "{said:?}");
+    let said = String::from_utf8(said.stdout).unwrap();
+    let first = Node::start_in(dir, &flags_of_first);
+    let now = keys(&first);
+    let new_id = id_of(&now, "verify_keys");
+    assert_ne!(new_id, old_id);
+    assert_eq!(said, format!("localhost:{first_port} signs as {new_id} from its next start on\n"));
+    let old = &now["old_verify_keys"][&old_id];
+    assert_eq!(old["key"], told["verify_keys"][&old_id]["key"]);
+    assert!(old["expired_ts"].as_u64().unwrap() < now["valid_until_ts"].as_u64().unwrap());
+    assert_eq!(now["signatures"][format!("localhost:{first_port}")].as_object().unwrap().len(), 1);
+
+    // One that never saw the old key in use believes what was signed with it, and requests signed with the new one.
+    let third = start(&flags(authority.directory.path(), third_port));
+    let eve = third.register("eve");
+    join(&third, &eve, &room, &via).success();
+    assert!(third.messages(&eve, &room).iter().any(|(_, text)| text == "signed with the old key"));
+    first.send(&ada, &room, "signed with the new key");
+    third.until_heard(&eve, &room, "signed with the new key");
+    third.send(&eve, &room, "I believe you");
+    first.until_heard(&ada, &room, "I believe you");
+    // One that knows the old key asks for the new one when it meets it.
+    let dir = second.kill();
+    let second_flags = flags(authority.directory.path(), second_port);
+    let second = Node::start_in(dir, &second_flags.iter().map(String::as_str).collect::<Vec<_>>());
+    second.until_heard(&bob, &room, "signed with the new key");
+}
+
+#[test]
+fn a_key_that_is_a_name_is_not_changed() {
+    let node = Node::start(&[]);
+    let dir = node.kill();
+    let refused = command(dir.path(), &["--rotate-key"]).stderr(std::process::Stdio::piped()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("made of its key"), "{said}");
+}
+
+#[test]
+fn who_looks_at_no_certificate_says_so_loudly() {
+    let authority = Authority::new();
+    let (port, other_port) = (free_port(), free_port());
+    let careful = start(&flags(authority.directory.path(), port));
+    let unsure = |flags: Vec<String>| {
+        let ca = flags.iter().position(|flag| flag == "--ca").unwrap();
+        let rest = flags[..ca].iter().chain(&flags[ca + 2..]).cloned();
+        rest.collect::<Vec<_>>()
+    };
+    let mut flags = unsure(flags(authority.directory.path(), other_port));
+    let wary = start(&flags);
+    let bob = wary.register("bob");
+    let ada = careful.register("ada");
+    let (room, via) = (careful.create_room(&ada), format!("localhost:{port}"));
+    assert_ne!(join(&wary, &bob, &room, &via).status, 200, "it knows nobody who would certify that");
+    drop(wary);
+
+    flags.push("--insecure-skip-tls-verify".to_owned());
+    let log = authority.directory.path().join("log");
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let careless = Node::start_logging(&flags, File::create(&log).unwrap());
+    let log = fs::read_to_string(&log).unwrap();
+    let loud = "--insecure-skip-tls-verify: ANYBODY ON THIS MACHINE CAN PASS FOR ANY HOMESERVER";
+    assert!(log.lines().any(|line| line.contains("WARN") && line.contains(loud)), "{log}");
+    let bob = careless.register("bob");
+    join(&careless, &bob, &room, &via).success();
+}
+
 #[test]
 fn what_is_no_proper_request_gets_nowhere() {
     let node = Node::start_open(&["--server-name", "localhost:1", "--well-known-server", "matrix.example.org:443"]);
@@ -107,6 +299,7 @@ fn what_is_no_proper_request_gets_nowhere() {
     let version = "/_matrix/federation/v1/version";
     let get = |path: &str| said(&format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"));
     assert!(get(version).starts_with("HTTP/1.1 200 "));
+    assert!(get("/_matrix/key/v2/server").starts_with("HTTP/1.1 200 "));
     assert!(get("/.well-known/matrix/server").ends_with(r#"{"m.server":"matrix.example.org:443"}"#));
     for path in [
         "/_matrix/federation/v1/../../client/versions",
