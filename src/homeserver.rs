@@ -246,6 +246,7 @@ pub struct Homeserver {
     pub(crate) comparing: heads::Comparing,
     pub(crate) absent: heads::absent::Absent,
     pub(crate) quiet: heads::quiet::Quiet,
+    pub(crate) late: rooms::late::Late,
     /// Held while a room is created, so that a repeated request sees what the first made.
     pub(crate) creating: Mutex<()>,
     pub(crate) joins: Joins,
@@ -312,6 +313,7 @@ impl Homeserver {
             comparing: heads::Comparing::default(),
             absent: heads::absent::Absent::default(),
             quiet: heads::quiet::Quiet::default(),
+            late: rooms::late::Late::default(),
             creating: Mutex::default(),
             joins: Joins::default(),
             purging: Mutex::default(),

@@ -58,6 +58,8 @@ pub struct Pdu {
     pub state_key: Option<String>,
     pub origin_server_ts: MilliSecondsSinceUnixEpoch,
     pub content: Box<RawJsonValue>,
+    /// What the rules read as its content, of power levels that are no integers.
+    cut_content: Option<Box<RawJsonValue>>,
     pub prev_events: Vec<OwnedEventId>,
     pub auth_events: Vec<OwnedEventId>,
     pub depth: u64,
@@ -113,6 +115,10 @@ impl Pdu {
         let redacts = (fields.kind == TimelineEventType::RoomRedaction)
             .then(|| redacted_event(fields.redacts, fields.content, rules))
             .flatten();
+        let may_be_cut =
+            fields.kind == TimelineEventType::RoomPowerLevels && !rules.authorization.strict_canonical_json;
+        let cut_content = may_be_cut.then(|| numbers::truncated(fields.content.get())).flatten();
+        let cut_content = cut_content.map(RawJsonValue::from_string).transpose()?;
         Ok(Self {
             event_id,
             room_id,
@@ -121,6 +127,7 @@ impl Pdu {
             state_key: fields.state_key,
             origin_server_ts: fields.origin_server_ts,
             content: fields.content.to_owned(),
+            cut_content,
             prev_events: reference::ids(fields.prev_events, rules).ok_or(PduError::References)?,
             auth_events: reference::ids(fields.auth_events, rules).ok_or(PduError::References)?,
             depth: fields.depth,
@@ -144,8 +151,15 @@ impl Pdu {
         size_of::<Self>()
             + self.json.len()
             + self.content.get().len()
+            + self.cut_content.as_ref().map_or(0, |content| content.get().len() + ALLOCATION_BYTES)
             + named.into_iter().chain([state_key]).map(|text| text.len() + ALLOCATION_BYTES).sum::<usize>()
             + referenced.map(|id| size_of::<OwnedEventId>() + id.as_str().len() + ALLOCATION_BYTES).sum::<usize>()
+    }
+
+    /// The content as the authorization rules read it: up to room version 5 power levels may be fractions, which count as the
+    /// integers before their points.
+    pub fn content_by_rules(&self) -> &RawJsonValue {
+        self.cut_content.as_deref().unwrap_or(&self.content)
     }
 
     pub fn raw(&self) -> Box<RawJsonValue> {
@@ -259,7 +273,7 @@ impl Event for Pdu {
     }
 
     fn content(&self) -> &RawJsonValue {
-        &self.content
+        self.content_by_rules()
     }
 
     fn state_key(&self) -> Option<&str> {
@@ -311,7 +325,7 @@ impl Event for SharedPdu {
     }
 
     fn content(&self) -> &RawJsonValue {
-        &self.0.content
+        self.0.content_by_rules()
     }
 
     fn state_key(&self) -> Option<&str> {

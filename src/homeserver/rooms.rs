@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod invite;
 pub mod join;
 pub mod knock;
+pub mod late;
 mod members;
 pub mod membership;
 pub mod purge;

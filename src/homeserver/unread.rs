@@ -331,14 +331,16 @@ async fn sender_power(append: &Append<'_>, sender: &UserId) -> Result<Option<Sen
     let mut notifications = BTreeMap::new();
     let source = match levels {
         None => RoomPowerLevelsSource::None,
-        Some(levels) => match serde_json::from_str::<RoomPowerLevelsEventContent>(levels.pdu.content.get()) {
-            Ok(content) => {
-                notifications = notification_levels(&levels.pdu);
-                notifications.insert("room".to_owned(), content.notifications.room.into());
-                RoomPowerLevelsSource::Original(content)
+        Some(levels) => {
+            match serde_json::from_str::<RoomPowerLevelsEventContent>(levels.pdu.content_by_rules().get()) {
+                Ok(content) => {
+                    notifications = notification_levels(&levels.pdu);
+                    notifications.insert("room".to_owned(), content.notifications.room.into());
+                    RoomPowerLevelsSource::Original(content)
+                }
+                Err(_) => return Ok(None),
             }
-            Err(_) => return Ok(None),
-        },
+        }
     };
     let level = RoomPowerLevels::new(source, rules, creators).for_user(sender);
     Ok(Some(SenderPower { level, notifications }))
@@ -351,7 +353,7 @@ fn notification_levels(power_levels: &Pdu) -> BTreeMap<String, i64> {
         #[serde(default)]
         notifications: BTreeMap<String, serde_json::Value>,
     }
-    let content = serde_json::from_str::<Content>(power_levels.content.get());
+    let content = serde_json::from_str::<Content>(power_levels.content_by_rules().get());
     let levels = content.map(|content| content.notifications).unwrap_or_default();
     levels.into_iter().filter_map(|(key, level)| Some((key, level.as_i64()?))).collect()
 }

@@ -1,4 +1,5 @@
 //! What servers tell each other of a room's past, and what a newcomer gets to see of it.
+use bytes::Bytes;
 use ruma::RoomVersionId;
 use serde_json::{Value, json};
 use warren::domain::{
@@ -7,7 +8,7 @@ use warren::domain::{
 };
 
 use crate::{
-    federation_network::Network,
+    federation_network::{Link, Network},
     federation_peer::{Peer, PeerRoom, value},
     federation_scene::Scene,
     harness::{TestServer, TestUser},
@@ -49,6 +50,33 @@ fn a_newcomer_scrolls_back_to_the_beginning() {
         assert_eq!(a.state_of(&room), b.state_of(&room), "the past changes nothing of the present");
         assert_eq!(a.heads_of(&room), b.heads_of(&room));
     }
+}
+
+#[test]
+fn a_room_whose_past_nobody_gives_works_and_heals() {
+    let (network, (a, alice), (b, bob)) = Network::pair();
+    let room = a.public_room(&alice);
+    say_many(&a, &alice, &room, 5);
+    let refusal = Link::Says(404, Bytes::from_static(br#"{ "errcode": "M_NOT_FOUND", "error": "what past?" }"#));
+    b.join_via(&bob, &room, a.server_name()).ok();
+    for (n, trouble) in
+        [refusal.clone(), Link::Down, Link::Says(200, Bytes::from_static(b"{}"))].into_iter().enumerate()
+    {
+        let no_past = Link::For("/backfill/", Box::new(trouble));
+        network.link_one_way(b.server_name(), a.server_name(), no_past);
+        let page = b.messages(&bob, &room, "dir=b&limit=50");
+        assert!(texts(&page["chunk"]).iter().all(|text| !text.starts_with("line")), "{n}");
+        assert!(page["end"].is_string(), "there is more, if only it could be had");
+        a.say(&alice, &room, &format!("still here {n}"));
+        b.say(&bob, &room, &format!("so am I {n}"));
+        network.settle();
+        assert!(b.said_in(&bob, &room).contains(&format!("still here {n}")));
+        assert!(a.said_in(&alice, &room).contains(&format!("so am I {n}")));
+        assert_eq!(a.state_of(&room), b.state_of(&room));
+    }
+    network.link(a.server_name(), b.server_name(), Link::Up);
+    assert_eq!(scrolled(&b, &bob, &room, 4), a.said_in(&alice, &room));
+    assert_eq!(a.heads_of(&room), b.heads_of(&room));
 }
 
 #[test]

@@ -2,7 +2,10 @@
 use bytes::Bytes;
 use ruma::RoomVersionId;
 use serde_json::{Value, json};
-use warren::{domain::event::draft::seal_template, homeserver::rooms::ingest};
+use warren::{
+    domain::event::draft::seal_template,
+    homeserver::rooms::{ingest, late::LATE_EVENTS},
+};
 
 use crate::{
     federation_peer::{PeerRoom, object, value},
@@ -25,6 +28,28 @@ fn deny(scene: &Scene) {
 
 fn get(scene: &Scene, path: String) -> Answer {
     scene.peer.ask(&scene.server, "GET", &path, Value::Null)
+}
+
+#[test]
+fn who_was_put_out_fills_no_storage_with_what_was_right_once() {
+    let mut scene = Scene::new();
+    let before_ban = scene.known.clone();
+    scene.server.act(&scene.alice, &scene.room, "ban", scene.eve.as_str()).ok();
+    let mut late = |n: u32| {
+        scene.known = before_ban.clone();
+        let said = scene.message(&format!("I was still there {n}"));
+        assert_eq!(scene.send(&said), None, "its origin did nothing wrong");
+        scene.server.inspected_event(said.event_id.as_str()).is_some()
+    };
+    let kept: Vec<_> = (0..LATE_EVENTS.burst + 10).map(&mut late).collect();
+    assert_eq!(kept.iter().filter(|kept| **kept).count(), LATE_EVENTS.burst as usize, "{kept:?}");
+    scene.network.advance(LATE_EVENTS.refill_ms.into());
+    scene.known = before_ban;
+    let said = scene.message("a while later");
+    assert_eq!(scene.send(&said), None);
+    assert!(scene.server.inspected_event(said.event_id.as_str()).is_some());
+    assert!(scene.said().is_empty());
+    assert_eq!(scene.server.heads_of(&scene.room).len(), 1);
 }
 
 #[test]

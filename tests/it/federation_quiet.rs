@@ -89,6 +89,44 @@ fn one_that_denies_what_it_has_is_not_the_last_to_be_asked() {
     assert_eq!(c.said_in(carol, &room), ["one", "two"]);
 }
 
+/// Whoever is asked first has nothing, and nobody is told whom to ask.
+#[test]
+fn the_one_of_many_who_has_the_events_is_found() {
+    let network = Network::new();
+    let (servers, room) = network.in_one_room(9);
+    pass(&network, COMPARED_AFTER_MS);
+    let (a, alice) = &servers[0];
+    for holder in 1..servers.len() {
+        let text = format!("to {holder} alone");
+        for (n, (other, _)) in servers.iter().enumerate().skip(1) {
+            if n != holder {
+                loses(&network, a, other);
+            }
+        }
+        a.say(alice, &room, &text);
+        network.settle();
+        servers.iter().skip(1).for_each(|(other, _)| network.link(a.server_name(), other.server_name(), Link::Up));
+        // Everybody hears what follows it, and its origin is gone before anybody can ask.
+        for (other, _) in &servers[1..] {
+            network.link_one_way(other.server_name(), a.server_name(), Link::Down);
+        }
+        a.say(alice, &room, &format!("after {text}"));
+        network.settle();
+        servers.iter().skip(1).for_each(|(other, _)| network.cut(a, other));
+        pass(&network, COMPARED_AFTER_MS);
+        for (n, (server, user)) in servers.iter().enumerate().skip(1) {
+            let said = server.said_in(user, &room);
+            assert!(said.contains(&text) && said.contains(&format!("after {text}")), "{n} of {holder}: {said:?}");
+            assert!(server.staged_of(&room).is_empty());
+        }
+        for (other, _) in &servers[1..] {
+            network.link(a.server_name(), other.server_name(), Link::Up);
+            network.reconnect(a, other);
+        }
+        network.settle();
+    }
+}
+
 #[test]
 fn a_room_where_nothing_happens_is_silent() {
     let network = Network::new();

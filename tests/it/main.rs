@@ -88,6 +88,7 @@ mod federation_verdicts;
 mod hostile_peers;
 mod musts;
 mod rate_limits;
+mod receipt_checks;
 mod refusals;
 mod rooms_create;
 mod rooms_old_versions;

@@ -53,6 +53,27 @@ pub fn unmark(marked: &str) -> String {
     json
 }
 
+/// `json` with integers for all numbers in it that canonical JSON does not know: what is before the point once there is no
+/// exponent (room versions 1 to 5, "`m.room.power_levels` events accept values as floats"), and no further from zero than its
+/// integers go. `None` if it has none such.
+pub fn truncated(json: &str) -> Option<String> {
+    let mut truncated = String::with_capacity(json.len());
+    let mut found = false;
+    for token in Tokens(json) {
+        let number = matches!(token.as_bytes()[0], b'-' | b'0'..=b'9') && !is_canonical(token);
+        match token.parse::<f64>().ok().filter(|value| number && value.is_finite()) {
+            Some(value) => {
+                found = true;
+                // As an integer, which has no negative zero.
+                let limit = CANONICAL_MAX as f64;
+                truncated.push_str(&(value.clamp(-limit, limit) as i64).to_string());
+            }
+            None => truncated.push_str(token),
+        }
+    }
+    found.then_some(truncated)
+}
+
 /// The integer that a string from marked JSON stands for, if it stands for one.
 pub fn marked_integer(text: &str) -> Option<i64> {
     text.strip_prefix('\0')?.parse().ok()
@@ -169,6 +190,23 @@ mod tests {
             let read = mark(json).unwrap_or_else(|| json.to_owned());
             assert!(serde_json::from_str::<ruma::CanonicalJsonValue>(&read).is_err(), "{json}");
         }
+    }
+
+    #[test]
+    fn a_number_is_cut_at_its_point() {
+        for (read, cut) in [
+            ("50.57", "50"),
+            ("-50.57", "-50"),
+            ("5.114698E4", "51146"),
+            ("-0.9", "0"),
+            ("-0", "0"),
+            ("1e300", "9007199254740991"),
+            ("-9007199254740992", "-9007199254740991"),
+            (r#"{"a":[1.5,2],"1.5":"1.5"}"#, r#"{"a":[1,2],"1.5":"1.5"}"#),
+        ] {
+            assert_eq!(truncated(read).as_deref(), Some(cut), "{read}");
+        }
+        assert_eq!(truncated(r#"{"a":[1,-2,"1.5"]}"#), None);
     }
 
     #[test]

@@ -732,6 +732,11 @@ impl<'a> Append<'a> {
         pdu
     }
 
+    /// How many events this append writes.
+    pub fn events_written(&self) -> usize {
+        self.fresh.len()
+    }
+
     /// Whether `kind` events of this append reached the timeline.
     pub fn appended(&self, kind: &TimelineEventType) -> bool {
         self.timeline_grew.iter().any(|event| event.pdu.kind == *kind)

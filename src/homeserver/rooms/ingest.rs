@@ -26,7 +26,7 @@ use crate::{
     },
     homeserver::{Homeserver, heads::quiet, key_ring::verify, refusals},
     ports::{Batch, StoreError},
-    storage::tables::{StagedPduRow, StagedPdus},
+    storage::tables::{StagedPduRow, StagedPdus, StoredVerdict},
 };
 
 /// The most events kept per room until their ancestry is known; further ones are refused, not lost: their origin's
@@ -204,7 +204,7 @@ async fn append_all(
         append.foresee(&ids).await?;
         let mut slice_outcomes = Outcomes::new();
         let mut staging = Staging::begin(server, room, via, is_stranger).await?;
-        let mut accepted = false;
+        let (mut accepted, mut soft_failed) = (false, false);
         for pdu in slice {
             let id = pdu.event_id.clone();
             if append.event(&id).await?.is_some_and(|known| !known.is_outlier()) {
@@ -212,11 +212,17 @@ async fn append_all(
                 continue;
             }
             let outcome = append_one(server, &mut append, &mut ancestry, pdu, via, &mut staging).await?;
-            accepted |= append.event(&id).await?.is_some_and(|known| known.is_accepted() && !known.is_outlier());
+            if let Some(known) = append.event(&id).await?.filter(|known| !known.is_outlier()) {
+                accepted |= known.is_accepted();
+                soft_failed |= known.header.verdict == StoredVerdict::SoftFailed;
+            }
             slice_outcomes.insert(id, outcome);
         }
         let staging = staging.batch;
-        let written = if is_stranger && !accepted {
+        // Others may have what was right once, and build upon it.
+        let is_late = || server.late.may_write(&room.id, append.events_written(), server.environment.clock.now_ms());
+        let is_dropped = is_stranger && !accepted && !(soft_failed && is_late());
+        let written = if is_dropped {
             // Who is not in the room, and has nothing for it either, fills no storage of ours with what we refused.
             drop(append);
             server.database.commit(staging).await.map_err(AppendError::Store)

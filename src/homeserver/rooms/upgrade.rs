@@ -197,7 +197,7 @@ async fn contents(old: &Append<'_>, ids: &[OwnedEventId]) -> Result<Vec<InitialE
     let events = old.events(ids).await?.into_iter().flatten();
     let initial = events.filter_map(|event| {
         let (kind, state_key) = event.pdu.state_map_key()?;
-        let content = serde_json::from_str(event.pdu.content.get()).ok()?;
+        let content = serde_json::from_str(event.pdu.content_by_rules().get()).ok()?;
         Some(InitialEvent { kind, state_key, content })
     });
     Ok(initial.collect())

@@ -119,6 +119,34 @@ fn oversize_is_dropped() {
 }
 
 #[test]
+fn fields_are_measured_in_bytes() {
+    for mut room in every_version() {
+        for field in ["type", "state_key"] {
+            let mut with = |text: String| signed(&mut room, |event| drop(event.insert(field.into(), text.into())));
+            assert!(with("x".repeat(255)).is_ok());
+            assert!(with(format!("x{}", "\u{e9}".repeat(127))).is_ok(), "255 bytes of 128 characters");
+            assert!(matches!(with("\u{e9}".repeat(128)), Err(DropReason::Format(_))), "256 bytes of as many");
+        }
+        let long = |sigil: char| format!("{sigil}{}:example.org", "\u{e9}".repeat(122));
+        for (field, text) in [("sender", long('@')), ("room_id", long('!'))] {
+            let result = signed(&mut room, |event| drop(event.insert(field.into(), text.into())));
+            assert!(matches!(result, Err(DropReason::Format(_))), "{field}: {result:?}");
+        }
+    }
+}
+
+#[test]
+fn the_create_event_authorizes_without_being_cited_since_version_12() {
+    let mut room = TestRoom::new(RoomVersionId::V12);
+    let create = crate::domain::event::create_event_id(&room.room_id).unwrap();
+    let cited = signed(&mut room, |event| {
+        let Some(CanonicalJsonValue::Array(cited)) = event.get_mut("auth_events") else { unreachable!() };
+        cited.push(create.as_str().into());
+    });
+    assert!(matches!(cited, Err(DropReason::Format(_))), "{cited:?}");
+}
+
+#[test]
 fn malformed_fields_are_dropped() {
     type Change = fn(&mut CanonicalJsonObject);
     let changes: [(&str, Change); 20] = [

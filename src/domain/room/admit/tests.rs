@@ -1,4 +1,6 @@
 //! Every clause of the verdict that is ours: what is asked, at which state, and what lack of data means.
+mod rules;
+
 use ruma::{EventId, RoomVersionId, canonical_json::CanonicalJsonValue};
 use serde_json::json;
 

@@ -19,14 +19,16 @@ use crate::domain::{
     test_room::{TestRoom, user},
 };
 
-/// How many random rooms of each version a run makes: with about 30 events each, seconds in the dev profile.
+/// How many random rooms of each version a run makes: with about 30 events each, seconds in the dev profile. Thousands
+/// are made if `PROPTEST_CASES` says so.
 const CASES: u32 = 48;
 
 /// Runs every property below on generated rooms of one version, and fails if those rooms were too tame to show
 /// anything.
 fn hold_for_generated_rooms(version: &RoomVersionId) {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
     let config = Config {
-        cases: CASES,
+        cases,
         source_file: Some(file!()),
         failure_persistence: Some(Box::new(FileFailurePersistence::SourceParallel("proptest-regressions"))),
         max_shrink_iters: 2_000,
