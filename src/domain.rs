@@ -16,6 +16,7 @@ pub mod signed_request;
 pub mod sized_cache;
 pub mod sync_token;
 pub mod ties;
+pub mod turnstile;
 pub mod typing;
 pub mod user_terms;
 pub mod zone;

@@ -35,6 +35,7 @@ pub mod profiles;
 pub mod push_rules;
 pub mod pushers;
 pub mod pushes;
+pub mod queueing;
 pub mod rate_limits;
 pub mod refusals;
 pub mod registration_tokens;
@@ -88,7 +89,7 @@ use self::{
     refusals::Refusals,
     registration_tokens::Guesses,
     room_facts::RoomFacts,
-    rooms::{Rooms, join::Joins},
+    rooms::{Rooms, doorway::Doorway, join::Joins, welcome::Welcomes},
     sender::{OutboxStatus, Sender},
     sessions::Sessions,
     spaces::Walks,
@@ -250,6 +251,8 @@ pub struct Homeserver {
     /// Held while a room is created, so that a repeated request sees what the first made.
     pub(crate) creating: Mutex<()>,
     pub(crate) joins: Joins,
+    pub(crate) doorway: Doorway,
+    pub(crate) welcomes: Welcomes,
     /// Held by whoever deletes a forgotten room.
     pub(crate) purging: Mutex<()>,
     pub(crate) room_facts: RoomFacts,
@@ -316,6 +319,8 @@ impl Homeserver {
             late: rooms::late::Late::default(),
             creating: Mutex::default(),
             joins: Joins::default(),
+            doorway: Doorway::default(),
+            welcomes: Welcomes::default(),
             purging: Mutex::default(),
             room_facts: RoomFacts::default(),
             rate_limits,
@@ -342,6 +347,13 @@ impl Homeserver {
 
     pub fn server_name(&self) -> &ServerName {
         self.identity.server_name()
+    }
+
+    /// Chance, for jitter: a number below `bound`, which is at least 1.
+    pub(crate) fn random_below(&self, bound: u64) -> u64 {
+        let mut random = [0; 8];
+        self.environment.entropy.fill(&mut random);
+        u64::from_le_bytes(random) % bound
     }
 
     /// The shell says that a live connection to `server` now exists: flush its outbox, compare heads.

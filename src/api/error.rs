@@ -15,7 +15,7 @@ mod to_device;
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use ruma::api::{
     OutgoingResponseExt,
     client::uiaa::{UiaaInfo, UiaaResponse},
@@ -30,19 +30,29 @@ use crate::{domain::zone::APART, ports::StoreError};
 /// An answer that is not a success: a Matrix error, or the demand to authenticate interactively.
 pub struct ApiError {
     response: Box<UiaaResponse>,
-    /// Of a 405: the methods that the path does have.
-    allow: Option<HeaderValue>,
+    /// What ruma does not write: of a 405 the methods that the path does have, say.
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl ApiError {
     pub fn new(status: StatusCode, kind: ErrorKind, message: impl Into<String>) -> Self {
         let body = ErrorBody::Standard(StandardErrorBody::new(kind, message.into()));
-        Self { response: Box::new(UiaaResponse::MatrixError(Error::new(status, body))), allow: None }
+        Self { response: Box::new(UiaaResponse::MatrixError(Error::new(status, body))), header: None }
+    }
+
+    /// An error whose body has more than the usual fields.
+    fn json(status: StatusCode, body: serde_json::Value) -> Self {
+        let error = Error::new(status, ErrorBody::Json(body));
+        Self { response: Box::new(UiaaResponse::MatrixError(error)), header: None }
+    }
+
+    fn with_header(self, name: HeaderName, value: HeaderValue) -> Self {
+        Self { header: Some((name, value)), ..self }
     }
 
     /// 401 with the flows a client may authenticate by (client-server API, "User-Interactive Authentication API").
     pub fn interactive(info: UiaaInfo) -> Self {
-        Self { response: Box::new(UiaaResponse::AuthResponse(info)), allow: None }
+        Self { response: Box::new(UiaaResponse::AuthResponse(info)), header: None }
     }
 
     pub fn forbidden(message: impl Into<String>) -> Self {
@@ -52,8 +62,7 @@ impl ApiError {
     /// 403 `M_FORBIDDEN` that no permission will change: two servers have no way to each other. The mark tells it from others.
     pub fn apart(message: impl Into<String>) -> Self {
         let body = json!({ "errcode": "M_FORBIDDEN", "error": message.into(), (APART): true });
-        let error = Error::new(StatusCode::FORBIDDEN, ErrorBody::Json(body));
-        Self { response: Box::new(UiaaResponse::MatrixError(error)), allow: None }
+        Self::json(StatusCode::FORBIDDEN, body)
     }
 
     /// 403 `M_INVITE_BLOCKED`: the invited user wants no invites.
@@ -145,7 +154,10 @@ impl ApiError {
     pub(super) fn unrecognized_method(allowed: &[&str]) -> Self {
         let message = "This endpoint exists, but not with this method.";
         let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Unrecognized, message);
-        Self { allow: HeaderValue::try_from(allowed.join(", ")).ok(), ..error }
+        match HeaderValue::try_from(allowed.join(", ")) {
+            Ok(allow) => error.with_header(header::ALLOW, allow),
+            Err(_) => error,
+        }
     }
 
     pub(super) fn body_too_large(max_bytes: usize) -> Self {
@@ -190,8 +202,8 @@ impl ApiError {
                 response
             }
         };
-        if let Some(allow) = self.allow {
-            response.headers_mut().insert(header::ALLOW, allow);
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
         }
         response
     }

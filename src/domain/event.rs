@@ -32,10 +32,10 @@ pub const PDU_NESTING_MAX: usize = 100;
 const ALLOCATION_BYTES: usize = 16;
 
 /// Why a JSON text is not an event of its room version.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum PduError {
     #[error("malformed event: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(String),
     #[error("malformed event: `content` is not an object")]
     ContentNotObject,
     #[error("malformed event: `room_id` is missing")]
@@ -44,6 +44,12 @@ pub enum PduError {
     References,
     #[error("malformed event: {0}")]
     Id(#[from] ruma::IdParseError),
+}
+
+impl From<serde_json::Error> for PduError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error.to_string())
+    }
 }
 
 /// An event of a room, in the federation format of its room version. Whether it was accepted is the caller's to

@@ -64,6 +64,12 @@ impl Backoff {
         retry_at_ms
     }
 
+    /// The destination said that it has no time before `at_ms`: it is left alone until then, or as long as one may wait.
+    pub fn not_before(&mut self, at_ms: u64, now_ms: u64) {
+        let at_ms = at_ms.min(now_ms.saturating_add(OUTBOX_BACKOFF_MAX_MS));
+        self.retry_at_ms = self.retry_at_ms.max(Some(at_ms));
+    }
+
     /// The destination showed itself: it connected or sent something. Ends any wait; returns whether what waits for it
     /// should go out now.
     pub fn on_peer_seen(&mut self) -> bool {
@@ -111,6 +117,18 @@ mod tests {
         backoff.on_start();
         backoff.on_success();
         assert_eq!(backoff, Backoff::default());
+    }
+
+    #[test]
+    fn who_says_when_it_has_time_is_left_alone_until_then() {
+        let mut backoff = Backoff::default();
+        let retry_at_ms = failed(&mut backoff, 100, 0);
+        backoff.not_before(0, 100);
+        assert_eq!(backoff.retry_at_ms(), Some(retry_at_ms), "it cannot hurry us");
+        backoff.not_before(30_100, 100);
+        assert!(!backoff.may_send(30_099) && backoff.may_send(30_100));
+        backoff.not_before(u64::MAX, 100);
+        assert_eq!(backoff.retry_at_ms(), Some(100 + OUTBOX_BACKOFF_MAX_MS));
     }
 
     #[test]

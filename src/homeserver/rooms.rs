@@ -4,6 +4,7 @@ pub mod apart;
 pub mod append;
 pub mod backfill;
 pub mod create;
+pub mod doorway;
 pub mod exchange_invite;
 pub mod fetch;
 pub mod handshake;
@@ -16,6 +17,7 @@ pub mod late;
 mod members;
 pub mod membership;
 pub mod purge;
+pub mod recall;
 pub mod restricted;
 pub mod send;
 mod stripped;
@@ -24,6 +26,7 @@ mod tail;
 pub mod third_party_invites;
 mod through;
 pub mod upgrade;
+pub mod welcome;
 
 use std::{
     cell::{Ref, RefCell},
@@ -31,7 +34,6 @@ use std::{
     rc::Rc,
 };
 
-use futures::lock::{Mutex, MutexGuard};
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId,
     events::room::member::MembershipState, room_version_rules::RoomVersionRules,
@@ -42,6 +44,7 @@ use self::tail::Tail;
 use super::{
     events::{Events, RulesByRoom},
     positions::Positions,
+    queueing::{FairGuard, FairLock},
     states::{State, States},
 };
 use crate::{
@@ -88,7 +91,7 @@ pub struct Room {
     pub create_event: OwnedEventId,
     live: RefCell<Live>,
     tail: RefCell<Tail>,
-    lock: Mutex<()>,
+    lock: FairLock,
 }
 
 impl Room {
@@ -107,8 +110,8 @@ impl Room {
         self.tail.borrow().read(after, through, direction, limit)
     }
 
-    /// Serializes appends. Never held while a peer is asked for anything.
-    pub async fn lock(&self) -> MutexGuard<'_, ()> {
+    /// Serializes appends, in the order they come. Never held while a peer is asked for anything.
+    pub async fn lock(&self) -> FairGuard<'_> {
         self.lock.lock().await
     }
 
@@ -239,7 +242,7 @@ impl Rooms {
             create_event: row.create_event.clone(),
             live: RefCell::new(live),
             tail: RefCell::new(Tail::beyond(0)),
-            lock: Mutex::new(()),
+            lock: FairLock::default(),
         })
     }
 
@@ -291,7 +294,7 @@ impl Rooms {
             create_event: row.create_event,
             tail: RefCell::new(Tail::beyond(live.newest_order)),
             live: RefCell::new(live),
-            lock: Mutex::new(()),
+            lock: FairLock::default(),
         })
     }
 }

@@ -76,12 +76,17 @@ pub struct Sender {
 enum Round {
     Idle,
     Sent,
-    Failed { error: String, retry_max_ms: u64 },
+    Failed {
+        error: String,
+        retry_max_ms: u64,
+        /// As the destination says.
+        retry_after_ms: u64,
+    },
 }
 
 impl Round {
     fn failed(error: impl ToString) -> Self {
-        Self::Failed { error: error.to_string(), retry_max_ms: OUTBOX_BACKOFF_MAX_MS }
+        Self::Failed { error: error.to_string(), retry_max_ms: OUTBOX_BACKOFF_MAX_MS, retry_after_ms: 0 }
     }
 }
 
@@ -211,8 +216,9 @@ async fn run(server: Rc<Homeserver>, destination: OwnedServerName) {
                 entry.running = !stop;
                 stop
             }
-            Round::Failed { error, retry_max_ms } => {
+            Round::Failed { error, retry_max_ms, retry_after_ms } => {
                 entry.backoff.on_failure(now_ms, u64::from_le_bytes(random), *retry_max_ms);
+                entry.backoff.not_before(now_ms.saturating_add(*retry_after_ms), now_ms);
                 entry.error = Some(error.clone());
                 false
             }
@@ -283,7 +289,9 @@ async fn send_next(server: &Rc<Homeserver>, destination: &OwnedServerName) -> Re
         Err(error @ PeerError::Malformed { .. }) => return Ok(Round::failed(error)),
         Err(error) if error.is_temporary() => {
             keep_heads(server, destination, passing);
-            return Ok(Round::failed(error));
+            let retry_after_ms = error.busy().map_or(0, |busy| busy.retry_after_ms);
+            let (error, retry_max_ms) = (error.to_string(), OUTBOX_BACKOFF_MAX_MS);
+            return Ok(Round::Failed { error, retry_max_ms, retry_after_ms });
         }
         // It will never take this transaction; keeping it would dam up all that follows.
         Err(error) => tracing::warn!(%destination, %error, "transaction given up"),
@@ -383,7 +391,9 @@ async fn deliver_invite(
             tracing::info!(%destination, %event_id, "invite refused");
         }
         Err(error) if error.is_temporary() => {
-            return Ok(Round::Failed { error: error.to_string(), retry_max_ms: OUTBOX_INVITE_BACKOFF_MAX_MS });
+            let retry_after_ms = error.busy().map_or(0, |busy| busy.retry_after_ms);
+            let (error, retry_max_ms) = (error.to_string(), OUTBOX_INVITE_BACKOFF_MAX_MS);
+            return Ok(Round::Failed { error, retry_max_ms, retry_after_ms });
         }
         Err(error) => tracing::warn!(%destination, %event_id, %error, "invite given up"),
         Ok(()) => {}

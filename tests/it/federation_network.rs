@@ -194,6 +194,10 @@ impl Network {
         self.settle();
     }
 
+    pub fn now_ms(&self) -> u64 {
+        self.surroundings.clock.now_ms()
+    }
+
     /// Runs until the request is answered, letting time pass where everybody waits for it.
     #[track_caller]
     pub fn patiently(&self, pending: &Pending) -> Answer {

@@ -264,7 +264,7 @@ impl PeerRoom {
     }
 
     /// What the answer to send_join tells of a room.
-    fn learn(room: &str, version: &RoomVersionId, answer: &Value, join: &Pdu) -> Self {
+    pub fn learn(room: &str, version: &RoomVersionId, answer: &Value, join: &Pdu) -> Self {
         let rules = room_version::rules(version).unwrap();
         let mut known = Self {
             version: version.clone(),

@@ -81,6 +81,7 @@ mod federation_restricted;
 mod federation_scene;
 mod federation_small;
 mod federation_space;
+mod federation_storms;
 mod federation_sync;
 mod federation_third_party;
 mod federation_to_device;

@@ -1,4 +1,5 @@
-//! A simulated network of homeservers in virtual time. `SEED=n` replays one run, `SEEDS=n` runs that many from `FIRST` on.
+//! A simulated network of homeservers in virtual time. `SEED=n` replays one run, `SEEDS=n` runs that many from `FIRST` on, and
+//! with `KEEP_GOING=1` those after a failure as well.
 //!
 //! Everything random comes from the seed: how many servers and people there are, what they do, latency, loss, duplication,
 //! reordering, partitions, clocks, crashes and what a crash costs. Equal seeds give equal logs.
@@ -49,18 +50,31 @@ fn rooms_converge_whatever_happens() {
     let (first, count) = seeds();
     let next = AtomicU64::new(first);
     let verdicts = Mutex::new(Verdicts::default());
+    let failed = Mutex::new(Vec::new());
+    let longest = Mutex::new((0, first));
+    let keep_going = std::env::var_os("KEEP_GOING").is_some();
     let told = || {
         loop {
             let seed = next.fetch_add(1, Relaxed);
             if seed >= first + count {
                 return;
             }
-            // One failure is enough: the others stop after what they are at.
-            let report = catch_unwind(AssertUnwindSafe(|| story::run(seed))).unwrap_or_else(|panic| {
-                next.store(first + count, Relaxed);
-                eprintln!("seed {seed} failed; replay it with: SEED={seed} npm run sim");
-                resume_unwind(panic);
-            });
+            let report = match catch_unwind(AssertUnwindSafe(|| story::run(seed))) {
+                Ok(report) => report,
+                Err(panic) => {
+                    eprintln!("seed {seed} failed; replay it with: SEED={seed} npm run sim");
+                    failed.lock().expect("nobody panics while holding it").push(seed);
+                    if keep_going {
+                        continue;
+                    }
+                    // One failure is enough: the others stop after what they are at.
+                    next.store(first + count, Relaxed);
+                    resume_unwind(panic);
+                }
+            };
+            let mut length = longest.lock().expect("nobody panics while holding it");
+            *length = (*length).max((report.steps, seed));
+            drop(length);
             let mut sum = verdicts.lock().expect("nobody panics while holding it");
             sum.accepted += report.verdicts.accepted;
             sum.soft_failed += report.verdicts.soft_failed;
@@ -75,6 +89,10 @@ fn rooms_converge_whatever_happens() {
         }
     });
     let verdicts = verdicts.into_inner().expect("nobody panicked while holding it");
+    let failed = failed.into_inner().expect("nobody panicked while holding it");
+    assert!(failed.is_empty(), "{} of {count} seeds failed: {failed:?}", failed.len());
+    let (steps, seed) = longest.into_inner().expect("nobody panicked while holding it");
+    println!("the longest, seed {seed}, moved time {steps} times");
     println!("{count} seeds from {first} on: every one diverged, and converged; {verdicts:?}");
     let judged = count >= RUNS_JUDGED_MIN;
     assert!(!judged || verdicts.soft_failed > 0, "no event ever failed softly: {verdicts:?}");

@@ -21,6 +21,8 @@ pub struct Report {
     pub log: Vec<String>,
     /// Verdicts on the events of the room, by whoever has them.
     pub verdicts: Verdicts,
+    /// How often time moved.
+    pub steps: u64,
 }
 
 /// A message whose sender was told that it is sent.
@@ -73,7 +75,7 @@ pub fn run(seed: u64) -> Report {
     let state = oracle::fingerprint(&mut story);
     story.world.network.note(state);
     let verdicts = oracle::verdicts(&mut story);
-    Report { log: story.world.network.take_log(), verdicts }
+    Report { log: story.world.network.take_log(), verdicts, steps: story.world.steps }
 }
 
 impl Story {

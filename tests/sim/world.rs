@@ -25,6 +25,9 @@ use super::{
     random::Random,
 };
 
+/// So often time may move in one run; one that goes on for longer goes in circles.
+const STEPS_MAX: u64 = 5_000_000;
+
 /// The tasks of one run of one server; they end with it.
 struct SimTasks {
     spawner: LocalSpawner,
@@ -87,6 +90,8 @@ pub struct World {
     pub random: Random,
     pub servers: Vec<Server>,
     skew_max_ms: u64,
+    /// How often time has moved.
+    pub steps: u64,
     /// Servers that ended since somebody asked, by crash or loss of power, and whether it was the latter.
     ended: Vec<(usize, bool)>,
 }
@@ -96,7 +101,16 @@ impl World {
         let random = Random::new(seed);
         let time = SimTime::new();
         let network = Network::new(time.clone(), random.fork(), weather);
-        Self { pool: LocalPool::new(), time, network, random, servers: Vec::new(), skew_max_ms, ended: Vec::new() }
+        Self {
+            pool: LocalPool::new(),
+            time,
+            network,
+            random,
+            servers: Vec::new(),
+            skew_max_ms,
+            steps: 0,
+            ended: Vec::new(),
+        }
     }
 
     /// A new homeserver with so many users; answers its index.
@@ -283,8 +297,15 @@ impl World {
                 return None;
             }
             self.bury_the_dead();
-            assert!(self.time.advance(u64::MAX), "a request waits for nothing");
+            assert!(self.advance(u64::MAX), "a request waits for nothing");
         }
+    }
+
+    /// Time moves to the next thing that waits for it, if that comes by `until_ms`.
+    fn advance(&mut self, until_ms: u64) -> bool {
+        self.steps += 1;
+        assert!(self.steps < STEPS_MAX, "it does not come to an end: time has moved {STEPS_MAX} times");
+        self.time.advance(until_ms)
     }
 
     /// Lets `duration_ms` of virtual time pass.
@@ -293,7 +314,7 @@ impl World {
         loop {
             self.pool.run_until_stalled();
             self.bury_the_dead();
-            if !self.time.advance(until_ms) {
+            if !self.advance(until_ms) {
                 break;
             }
         }

@@ -6,7 +6,7 @@ use super::ApiError;
 use crate::{
     domain::{event::draft::DraftError, room_version::UnsupportedRoomVersion},
     homeserver::{
-        peers::PeerError,
+        peers::{Busy, PeerError},
         relations::rules::RelationError,
         reports::ReportError,
         rooms::{
@@ -200,6 +200,10 @@ impl From<PeerError> for ApiError {
                 Self::new(StatusCode::BAD_REQUEST, ErrorKind::UnableToGrantJoin, message)
             }
             PeerError::Transport(TransportError::NeverReachable { .. }) => Self::apart(message),
+            // Who else might do it is for us to ask, not for the client.
+            PeerError::Refused { busy: Some(Busy { retry_after_ms, .. }), .. } => {
+                Self::busy(&Busy { retry_after_ms, others: Vec::new() }, message)
+            }
             PeerError::Refused { .. } | PeerError::Transport(_) | PeerError::Malformed { .. } => bad_gateway(message),
             PeerError::Unsendable(reason) => Self::internal(&reason),
         }
@@ -222,6 +226,7 @@ impl From<HandshakeError> for ApiError {
             HandshakeError::Restricted(error) => error.into(),
             HandshakeError::Dropped(_) | HandshakeError::Invalid(_) => Self::invalid_param(message),
             HandshakeError::Unknown => Self::unsupported(message),
+            HandshakeError::Busy(busy) => Self::busy(&busy, message),
         }
     }
 }

@@ -48,7 +48,7 @@ pub struct Position {
 }
 
 /// Why a draft cannot become an event.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum DraftError {
     #[error("the event is larger than {PDU_MAX_BYTES} bytes")]
     TooLarge,

@@ -114,9 +114,7 @@ async fn rooms_waiting(
 
 /// Up to [`ASKED_PER_ROOM_MAX`] of `names`, others each time.
 fn some_of(server: &Homeserver, names: Vec<OwnedServerName>) -> Vec<OwnedServerName> {
-    let mut random = [0; 8];
-    server.environment.entropy.fill(&mut random);
-    let start = u64::from_le_bytes(random) % names.len().max(1) as u64;
+    let start = server.random_below(names.len().max(1) as u64);
     names.iter().cycle().skip(start as usize).take(names.len().min(ASKED_PER_ROOM_MAX)).cloned().collect()
 }
 

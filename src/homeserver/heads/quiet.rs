@@ -48,10 +48,8 @@ pub fn changed(server: &Rc<Homeserver>, room: &Room) {
         return;
     }
     let (weak, clock) = (Rc::downgrade(server), server.environment.clock.clone());
-    let mut random = [0; 8];
-    server.environment.entropy.fill(&mut random);
     // At different times on different servers, so that one tells the other and need not be told.
-    let mut wait_ms = QUIET_SPELL_MS / 2 + u64::from_le_bytes(random) % QUIET_SPELL_MS;
+    let mut wait_ms = QUIET_SPELL_MS / 2 + server.random_below(QUIET_SPELL_MS);
     server.environment.tasks.spawn(Box::pin(async move {
         loop {
             clock.sleep_ms(wait_ms).await;

@@ -13,7 +13,6 @@ use std::{
     rc::Rc,
 };
 
-use futures::lock::MutexGuard;
 use ruma::{
     EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId,
     events::{StateEventType, TimelineEventType, room::member::MembershipState},
@@ -39,7 +38,7 @@ use crate::{
     },
     homeserver::{
         Homeserver, device_lists::moves, edus::presence, events::StoredEvent, guests, heads::quiet,
-        positions::Position, refusals, states::State, unread,
+        positions::Position, queueing::FairGuard, refusals, states::State, unread,
     },
     ports::{Batch, Durability, StoreError},
     storage::tables::{
@@ -53,7 +52,7 @@ const LOAD_ROUNDS_MAX: usize = 100_000;
 /// Events kept for one server that is away; further ones it fetches when it is back.
 pub const OUTBOX_ROWS_PER_SERVER_MAX: usize = 10_000;
 
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum AppendError {
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -91,7 +90,7 @@ pub enum Audience {
 pub struct Append<'a> {
     pub(in crate::homeserver) server: &'a Homeserver,
     pub room: Rc<Room>,
-    _guard: Option<MutexGuard<'a, ()>>,
+    _guard: Option<FairGuard<'a>>,
     pub live: Live,
     pub batch: Batch,
     fresh: BTreeMap<OwnedEventId, Rc<StoredEvent>>,
@@ -153,7 +152,7 @@ impl<'a> Append<'a> {
         Ok(append)
     }
 
-    fn new(server: &'a Homeserver, room: Rc<Room>, guard: Option<MutexGuard<'a, ()>>, live: Live) -> Self {
+    fn new(server: &'a Homeserver, room: Rc<Room>, guard: Option<FairGuard<'a>>, live: Live) -> Self {
         Self {
             server,
             room,
@@ -526,6 +525,16 @@ impl<'a> Append<'a> {
         let value = position.value();
         self.positions.push(position);
         Ok(value)
+    }
+
+    /// Has the room end in one more accepted event, which its other heads do not follow.
+    pub async fn end_in(&mut self, event_id: OwnedEventId) -> Result<(), AppendError> {
+        let heads: BTreeSet<_> = self.live.heads.drain(..).chain([event_id]).collect();
+        self.live.heads = heads.into_iter().collect();
+        let heads = self.live.heads.clone();
+        let current = self.state_after(&heads).await?;
+        let position = self.next_position().await?;
+        self.change_state(current, position).await
     }
 
     async fn place(

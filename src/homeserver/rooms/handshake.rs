@@ -13,6 +13,7 @@ use super::{
     apart::{self, Apart},
     append::{Append, AppendError, Audience, Placement},
     create::state_draft,
+    doorway,
     history::{self, HistoryError},
     membership::member_content,
     restricted::{self, AUTHORISED_VIA, RestrictedError},
@@ -26,7 +27,7 @@ use crate::{
         },
         room::admit::Verdict,
     },
-    homeserver::{Homeserver, key_ring::verify},
+    homeserver::{Homeserver, key_ring::verify, peers::Busy},
     ports::StoreError,
 };
 
@@ -52,6 +53,8 @@ pub enum HandshakeError {
     /// The event builds on events we do not have: the template was somebody else's.
     #[error("the event does not follow from a template of this server")]
     Unknown,
+    #[error("many servers join just now: ask again in {} ms", .0.retry_after_ms)]
+    Busy(Busy),
 }
 
 impl From<AppendError> for HandshakeError {
@@ -63,6 +66,12 @@ impl From<AppendError> for HandshakeError {
                 Self::Forbidden(error.to_string())
             }
         }
+    }
+}
+
+impl From<Busy> for HandshakeError {
+    fn from(busy: Busy) -> Self {
+        Self::Busy(busy)
     }
 }
 
@@ -95,6 +104,7 @@ pub async fn template(
     if versions.is_some_and(|versions| !versions.contains(&room.version)) {
         return Err(HandshakeError::IncompatibleVersion(room.version.clone()));
     }
+    let is_full = membership == MembershipState::Join && server.doorway.is_full();
     let mut content = member_content(membership.clone(), None);
     let append = Append::begin(server, &room).await;
     if membership == MembershipState::Join
@@ -105,6 +115,10 @@ pub async fn template(
     // Signed only to be judged; the template goes out without our signature.
     let draft = state_draft(&room.id, user, StateEventType::RoomMember, user.to_string(), content);
     let mut template = append.seal(draft).await?.object(&room.rules);
+    if is_full {
+        // Only now, as who is in the room is nothing for those whom it does not let in.
+        return Err(doorway::turn_away(server, &room, origin).into());
+    }
     // Where events say their ids, who signs it names it.
     ["signatures", "hashes", "event_id"].into_iter().for_each(|field| template.remove(field));
     // Whose template it is, says the specification; nothing follows from it.
@@ -134,6 +148,7 @@ pub async fn accept_join(
 ) -> Result<Welcome, HandshakeError> {
     let room = open_room(server, room_id, origin).await?;
     apart::in_room(server, &room, origin)?;
+    let _inside = doorway::pass(server, origin).await?;
     let servers = room.joined_servers().into_iter().collect();
     let vouched = vouched(server, &room, event)?;
     let event = vouched.as_deref().unwrap_or(event);

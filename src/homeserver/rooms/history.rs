@@ -10,7 +10,7 @@ use ruma::{
 };
 use thiserror::Error;
 
-use super::{Room, acl};
+use super::{Room, acl, welcome};
 use crate::{
     domain::{
         event::{Pdu, create_event_id},
@@ -27,7 +27,7 @@ pub const HISTORY_REFERENCES_MAX: usize = 100;
 /// The most events walked through for one answer.
 const HISTORY_WALK_MAX: usize = 1_000;
 /// The most events an auth chain we answer with may have.
-const AUTH_CHAIN_MAX: usize = 100_000;
+pub(super) const AUTH_CHAIN_MAX: usize = 100_000;
 
 #[derive(Debug, Error)]
 pub enum HistoryError {
@@ -101,9 +101,8 @@ pub async fn state_before(
     let event = server.rooms.events.get(event_id).await?.filter(|event| event.header.room == room.num);
     let state = event.and_then(|event| event.header.state_before).ok_or(HistoryError::NotFound)?;
     let state = server.rooms.states.load(state).await?;
-    let ids: Vec<_> = state.entries.values().cloned().collect();
-    let chain = auth_chain(server, room, ids.clone()).await?;
-    Ok((ids, chain))
+    let chain = welcome::auth_chain(server, room, &state).await?;
+    Ok((state.entries.values().cloned().collect(), chain.iter().cloned().collect()))
 }
 
 /// As `state_before` a join, without the members: but for those after whom a room without a name is named, as whoever joins

@@ -15,6 +15,7 @@ use super::{
     Room, acl,
     append::{Append, AppendError, Audience, Placement},
     fetch::{self, Ancestry},
+    recall,
 };
 use crate::{
     domain::{
@@ -167,6 +168,9 @@ async fn take_in(
     let asked_for: BTreeSet<OwnedEventId> = events.keys().cloned().collect();
     let ids: Vec<_> = events.keys().cloned().collect();
     for (id, known) in ids.iter().zip(server.rooms.events.get_many(&ids).await?) {
+        if let Some(known) = known.as_ref().filter(|_| room.has_joined_server(via)) {
+            recall::recall(server, room, known).await?;
+        }
         if known.is_some_and(|known| !known.is_outlier()) {
             events.remove(id);
             outcomes.insert(id.clone(), Ok(()));

@@ -1,12 +1,12 @@
 //! Joining: here if we are in the room and may let the user in, else through a server that is and may. Nothing such a
 //! server answers is believed unchecked.
+mod under_way;
+
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
 };
 
-use futures::lock::Mutex;
 use ruma::{
     CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId,
     api::federation::membership::{create_join_event, prepare_join_event},
@@ -16,6 +16,7 @@ use ruma::{
 use serde_json::value::RawValue as RawJsonValue;
 use thiserror::Error;
 
+pub use self::under_way::Joins;
 use super::{
     Room,
     apart::Apart,
@@ -48,7 +49,7 @@ const JOIN_EVENTS_MAX: usize = 100_000;
 /// Events checked before other work gets a turn.
 const CHECKS_PER_SLICE: usize = 20;
 
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum JoinError {
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -93,7 +94,7 @@ impl JoinError {
     /// Whether somebody in the room said why not, other than that nothing could be done about it.
     pub(super) fn is_verdict(&self) -> bool {
         match self {
-            Self::Peer(PeerError::Refused { .. }) | Self::Append(_) | Self::Restricted(_) => true,
+            Self::Peer(PeerError::Refused { busy: None, .. }) | Self::Append(_) | Self::Restricted(_) => true,
             Self::Store(_)
             | Self::NoServer
             | Self::Apart(_)
@@ -121,32 +122,8 @@ impl From<DraftError> for JoinError {
     }
 }
 
-/// The rooms being joined through peers: one join of a room at a time, and none waits for that of another room.
-#[derive(Default)]
-pub struct Joins {
-    rooms: RefCell<BTreeMap<OwnedRoomId, Rc<Mutex<()>>>>,
-    /// Held from reading to committing by whoever notes a membership in a room of which we have no part.
-    pub outside: Mutex<()>,
-}
-
-impl Joins {
-    pub(super) fn lock_of(&self, room_id: &RoomId) -> Rc<Mutex<()>> {
-        let mut locks = self.rooms.borrow_mut();
-        locks.retain(|_, lock| Rc::strong_count(lock) > 1);
-        locks.entry(room_id.to_owned()).or_default().clone()
-    }
-
-    /// Waits for a join of the room to end, if one is under way: servers in the room speak to us from the moment they let
-    /// us in, which is before we know what they speak of.
-    pub async fn settled(&self, room_id: &RoomId) {
-        let lock = self.rooms.borrow().get(room_id).cloned();
-        if let Some(lock) = lock {
-            drop(lock.lock().await);
-        }
-    }
-}
-
-/// Joins `user` to the room, through one of `via` if this server is not in it or may not let the user in.
+/// Joins `user` to the room, through one of `via` if this server is not in it or may not let the user in. Asked again
+/// meanwhile, it is the same join.
 pub async fn join(
     server: &Rc<Homeserver>,
     room_id: &RoomId,
@@ -154,12 +131,17 @@ pub async fn join(
     via: &[OwnedServerName],
     reason: Option<String>,
 ) -> Result<(), JoinError> {
-    let was_in = server.rooms.get(room_id).await?.is_some_and(|room| room.is_joined(user));
-    enter(server, room_id, user, via, reason).await?;
-    if !was_in {
-        succession::carry_over(server, room_id, user).await;
-    }
-    Ok(())
+    let asked = (room_id.to_owned(), user.clone(), via.to_vec());
+    let (joining, (room_id, user, via)) = (server.clone(), asked.clone());
+    let join = async move {
+        let was_in = joining.rooms.get(&room_id).await?.is_some_and(|room| room.is_joined(&user));
+        enter(&joining, &room_id, &user, &via, reason).await?;
+        if !was_in {
+            succession::carry_over(&joining, &room_id, &user).await;
+        }
+        Ok(())
+    };
+    server.joins.once(asked, Box::pin(join)).await
 }
 
 async fn enter(

@@ -20,7 +20,7 @@ pub const AUTHORISED_VIA: &str = "join_authorised_via_users_server";
 /// The most conditions of one room that are looked at.
 const CONDITIONS_MAX: usize = 100;
 
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum RestrictedError {
     #[error(transparent)]
     Store(#[from] StoreError),

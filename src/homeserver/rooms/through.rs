@@ -1,5 +1,7 @@
 //! Changing a membership through a server that is in the room: which servers, how patiently, and what of their template is
 //! believed.
+mod turns;
+
 use std::{collections::BTreeSet, rc::Rc};
 
 use ruma::{
@@ -11,22 +13,23 @@ use ruma::{
 };
 use serde_json::value::RawValue as RawJsonValue;
 
+use self::turns::{SERVERS_TRIED_MAX, Turns};
 use super::{apart, create::now, join::JoinError, membership::member_content, restricted::AUTHORISED_VIA};
 use crate::{
     domain::{
         event::{Pdu, draft::seal_template, object::EventObject, reference},
         room_version,
     },
-    homeserver::{Homeserver, refusals},
+    homeserver::{Homeserver, peers::Busy, refusals},
     ports::{Lane, Reach},
     storage::tables::Memberships,
 };
 
-/// The most servers that are tried.
-pub const SERVERS_TRIED_MAX: usize = 10;
 /// How often one server is asked again when the connection breaks, and the wait before each time.
 const ATTEMPTS_PER_SERVER: u64 = 4;
 const RETRY_WAIT_MS: u64 = 500;
+/// Up to so many milliseconds more than a busy server says are waited, so that those it told the same do not come together.
+const BUSY_JITTER_MS: u64 = 1_000;
 /// The most `prev_events` or `auth_events` a template may name.
 const TEMPLATE_REFERENCES_MAX: usize = 20;
 
@@ -90,7 +93,8 @@ where
     loop {
         match server.ask(via, Lane::Queries, request()).await {
             Ok(response) => return Ok(response),
-            Err(error) if error.is_temporary() && attempt < ATTEMPTS_PER_SERVER => {
+            // One that says when it has time is not asked before, and others may have some.
+            Err(error) if error.is_temporary() && error.busy().is_none() && attempt < ATTEMPTS_PER_SERVER => {
                 tracing::info!(%via, %error, attempt, "asking again");
                 server.environment.clock.sleep_ms(RETRY_WAIT_MS * attempt).await;
                 attempt += 1;
@@ -124,7 +128,8 @@ pub(super) fn authorised_by(
     }
 }
 
-/// What the first of `servers` gives that `through` succeeds with. Where none does, errs with what the last one said, but
+/// What the first of `servers` gives that `through` succeeds with. Those that have no time are asked again when they have
+/// some, and so are the others they name. Where none succeeds, errs with what the last one said, but
 /// rather with a verdict than with a failure to ask; `last` is what was said before any was asked.
 pub(super) async fn first_of<T>(
     server: &Homeserver,
@@ -133,7 +138,11 @@ pub(super) async fn first_of<T>(
     mut last: JoinError,
     through: impl AsyncFn(&OwnedServerName) -> Result<T, JoinError>,
 ) -> Result<T, JoinError> {
-    for via in servers {
+    let mut turns = Turns::new(servers);
+    while let Some((via, wait_ms)) = turns.next() {
+        if wait_ms > 0 {
+            server.environment.clock.sleep_ms(wait_ms).await;
+        }
         match through(&via).await {
             Ok(taken) => return Ok(taken),
             Err(error @ (JoinError::Store(_) | JoinError::Version(_))) => return Err(error),
@@ -142,6 +151,19 @@ pub(super) async fn first_of<T>(
                     refusals::note(server, &via, &format!("its way into {room_id}"), reason);
                 }
                 tracing::info!(room = %room_id, %via, %error, "this server did not let us through");
+                if let JoinError::Peer(error) = &error
+                    && let Some(Busy { retry_after_ms, others }) = error.busy()
+                {
+                    let reachable = apart::reachable(server, others.clone());
+                    turns.add(
+                        reachable
+                            .unwrap_or_default()
+                            .into_iter()
+                            .filter(|other| other != server.server_name())
+                            .collect(),
+                    );
+                    turns.put_off(via, retry_after_ms.saturating_add(server.random_below(BUSY_JITTER_MS)));
+                }
                 if error.is_verdict() || !last.is_verdict() {
                     last = error;
                 }
