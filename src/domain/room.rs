@@ -2,6 +2,7 @@
 pub mod admit;
 pub mod destinations;
 pub mod extremities;
+pub mod policy;
 pub mod power;
 pub mod preset;
 pub mod resolve;

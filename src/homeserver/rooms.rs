@@ -16,6 +16,7 @@ pub mod knock;
 pub mod late;
 mod members;
 pub mod membership;
+pub mod policy;
 pub mod purge;
 pub mod recall;
 pub mod restricted;

@@ -75,6 +75,7 @@ mod federation_leaves;
 mod federation_outbox;
 mod federation_partial;
 mod federation_pdus;
+mod federation_policy;
 mod federation_presence;
 mod federation_quiet;
 mod federation_restricted;

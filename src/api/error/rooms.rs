@@ -17,6 +17,7 @@ use crate::{
             invite::{InviteError, ReceiveInviteError},
             join::JoinError,
             membership::MembershipError,
+            policy::PolicyError,
             restricted::RestrictedError,
             send::SendError,
             upgrade::UpgradeError,
@@ -44,6 +45,7 @@ impl From<AppendError> for ApiError {
             AppendError::Forbidden(rule) => Self::forbidden(rule),
             AppendError::Missing(missing) => Self::internal(&format!("events are missing: {missing:?}")),
             AppendError::Unresolvable(reason) => Self::internal(&reason),
+            AppendError::Policy(error) => error.into(),
         }
     }
 }
@@ -104,7 +106,8 @@ impl From<CreateError> for ApiError {
                 AppendError::Draft(_)
                 | AppendError::Forbidden(_)
                 | AppendError::Missing(_)
-                | AppendError::Unresolvable(_),
+                | AppendError::Unresolvable(_)
+                | AppendError::Policy(_),
             ) => Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidRoomState, message),
         }
     }
@@ -206,6 +209,30 @@ impl From<PeerError> for ApiError {
             }
             PeerError::Refused { .. } | PeerError::Transport(_) | PeerError::Malformed { .. } => bad_gateway(message),
             PeerError::Unsendable(reason) => Self::internal(&reason),
+        }
+    }
+}
+
+/// What a policy server says of an event is for whoever sends it, in its words, as far as it says what policy servers may.
+impl From<PolicyError> for ApiError {
+    fn from(error: PolicyError) -> Self {
+        let kind = |status: u16, errcode: &str| match (status, errcode) {
+            (400 | 403, "M_FORBIDDEN") => Some(ErrorKind::Forbidden),
+            (400, "M_BAD_JSON") => Some(ErrorKind::BadJson),
+            (400, "M_NOT_JSON") => Some(ErrorKind::NotJson),
+            (404, "M_NOT_FOUND") => Some(ErrorKind::NotFound),
+            (429, "M_LIMIT_EXCEEDED") => Some(ErrorKind::LimitExceeded(LimitExceededErrorData::default())),
+            _ => None,
+        };
+        match error {
+            PolicyError::Refused(PeerError::Refused { status, errcode, message, server }) => {
+                match (kind(status, &errcode), StatusCode::from_u16(status)) {
+                    (Some(kind), Ok(status)) => Self::new(status, kind, message),
+                    _ => PeerError::Refused { status, errcode, message, server }.into(),
+                }
+            }
+            PolicyError::Refused(error) => error.into(),
+            PolicyError::Silent | PolicyError::Unsigned | PolicyError::Changing => bad_gateway(error.to_string()),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId,
-    UserId,
+    ServerName, UserId,
     events::{StateEventType, TimelineEventType},
     room_version_rules::{AuthorizationRules, EventIdFormatVersion, RoomVersionRules},
     serde::{Base64, base64::UrlSafe},
@@ -106,6 +106,20 @@ fn named(event: &EventObject, identity: &Identity) -> Result<String, DraftError>
 pub fn countersign(pdu: &Pdu, identity: &Identity, rules: &RoomVersionRules) -> Result<Pdu, DraftError> {
     let mut object = pdu.object(rules);
     object.sign(identity, rules)?;
+    let signed = finish(&object, rules)?;
+    Ok(Pdu { rejected: pdu.rejected, ..signed })
+}
+
+/// The event with a signature of `server` beside those it has, whether it holds or not.
+pub fn with_signature(
+    pdu: &Pdu,
+    server: &ServerName,
+    key_id: &str,
+    signature: &str,
+    rules: &RoomVersionRules,
+) -> Result<Pdu, DraftError> {
+    let mut object = pdu.object(rules);
+    object.add_signature(server.as_str(), key_id.to_owned(), signature.to_owned());
     let signed = finish(&object, rules)?;
     Ok(Pdu { rejected: pdu.rejected, ..signed })
 }

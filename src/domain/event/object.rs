@@ -1,7 +1,7 @@
 //! An event's JSON as an object to hash, sign, check and strip. With the numbers of old room versions in it this is done
 //! here; all else is ruma's.
 use ruma::{
-    AnyKeyName, CanonicalJsonObject, CanonicalJsonValue, Int, SigningKeyId,
+    AnyKeyName, CanonicalJsonObject, CanonicalJsonValue, Int, ServerName, SigningKeyId,
     canonical_json::redact_in_place,
     room_version_rules::{EventIdFormatVersion, RoomVersionRules},
     serde::{
@@ -159,15 +159,20 @@ impl EventObject {
             return sign_event(own, identity.key_pair(), &mut self.fields, &rules.redaction);
         }
         let signature = identity.key_pair().sign(self.essentials(rules)?.as_bytes());
+        self.add_signature(own, signature.id(), signature.base64());
+        Ok(())
+    }
+
+    /// Adds a signature of `server` to those it has, whether it holds or not.
+    pub fn add_signature(&mut self, server: &str, key_id: String, signature: String) {
         let signatures =
             self.fields.entry("signatures".to_owned()).or_insert_with(|| CanonicalJsonObject::new().into());
         if let CanonicalJsonValue::Object(servers) = signatures
             && let CanonicalJsonValue::Object(keys) =
-                servers.entry(own.to_owned()).or_insert_with(|| CanonicalJsonObject::new().into())
+                servers.entry(server.to_owned()).or_insert_with(|| CanonicalJsonObject::new().into())
         {
-            keys.insert(signature.id(), signature.base64().into());
+            keys.insert(key_id, signature.into());
         }
-        Ok(())
     }
 
     /// Whether everybody who must have signed it did, and whether its content is what was hashed.
@@ -183,6 +188,11 @@ impl EventObject {
         let stated = stated.and_then(|hash| Base64::<Standard>::parse(hash).ok());
         let matches = stated.is_some_and(|hash| self.content_hash().is_ok_and(|actual| hash.as_bytes() == actual));
         Ok(if matches { Verified::All } else { Verified::Signatures })
+    }
+
+    /// Whether `server` signed it with one of its `keys`, whoever else had to.
+    pub fn is_signed_by(&self, server: &ServerName, keys: &PublicKeyMap, rules: &RoomVersionRules) -> bool {
+        self.essentials(rules).is_ok_and(|signed| self.verify_signature(server.as_str(), keys, &signed).is_ok())
     }
 
     fn verify_signature(&self, server: &str, keys: &PublicKeyMap, signed: &str) -> Result<(), VerificationError> {

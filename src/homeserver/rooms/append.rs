@@ -21,7 +21,10 @@ use ruma::{
 use thiserror::Error;
 
 use self::{foretold::Foretold, relations::FreshRelations};
-use super::{Live, Members, Room};
+use super::{
+    Live, Members, Room,
+    policy::{self, PolicyError},
+};
 use crate::{
     domain::{
         event::{
@@ -66,6 +69,8 @@ pub enum AppendError {
     Missing(BTreeSet<OwnedEventId>),
     #[error("the room's state cannot be resolved: {0}")]
     Unresolvable(String),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
 }
 
 /// Where an event goes.
@@ -219,13 +224,22 @@ impl<'a> Append<'a> {
         }
     }
 
-    /// Appends an event that `seal` made in this same append.
+    /// Appends an event that `seal` made in this append, or before others of the room were appended.
     pub async fn append_local(
         &mut self,
         pdu: Pdu,
         client_txn: Option<(OwnedDeviceId, String)>,
     ) -> Result<Rc<Pdu>, AppendError> {
-        let state_before = self.live.state.clone();
+        let heads = &self.live.heads;
+        let is_newest = pdu.prev_events.len() == heads.len().min(extremities::PREV_EVENTS_MAX)
+            && pdu.prev_events.iter().all(|prev| heads.contains(prev));
+        let state_before = if is_newest { self.live.state.clone() } else { self.state_after(&pdu.prev_events).await? };
+        if !is_newest {
+            match self.admit(&pdu, &state_before).await? {
+                Verdict::Accepted => {}
+                Verdict::SoftFailed { rule } | Verdict::Rejected { rule } => return Err(AppendError::Forbidden(rule)),
+            }
+        }
         self.note_new(pdu.event_id.clone());
         self.place(pdu, state_before, Verdict::Accepted, Placement::Live, Audience::Room { except: None }, client_txn)
             .await
@@ -306,6 +320,9 @@ impl<'a> Append<'a> {
             }
             // What is history now was judged against the state of its own time.
             Verdict::SoftFailed { .. } if placement != Placement::Live => Verdict::Accepted,
+            Verdict::Accepted if placement == Placement::Live && !policy::recommends(self, &pdu).await? => {
+                Verdict::SoftFailed { rule: "the room's policy server does not recommend it".to_owned() }
+            }
             verdict => verdict,
         };
         let known = self.event(&pdu.event_id).await?;

@@ -16,6 +16,7 @@ use super::{
     doorway,
     history::{self, HistoryError},
     membership::member_content,
+    policy,
     restricted::{self, AUTHORISED_VIA, RestrictedError},
 };
 use crate::{
@@ -62,9 +63,10 @@ impl From<AppendError> for HandshakeError {
         match error {
             AppendError::Store(error) => Self::Store(error),
             AppendError::Missing(_) => Self::Unknown,
-            error @ (AppendError::Draft(_) | AppendError::Forbidden(_) | AppendError::Unresolvable(_)) => {
-                Self::Forbidden(error.to_string())
-            }
+            error @ (AppendError::Draft(_)
+            | AppendError::Forbidden(_)
+            | AppendError::Unresolvable(_)
+            | AppendError::Policy(_)) => Self::Forbidden(error.to_string()),
         }
     }
 }
@@ -271,6 +273,9 @@ async fn append_membership(
     pdu: Pdu,
     origin: &OwnedServerName,
 ) -> Result<(), HandshakeError> {
+    let mut pdus = [pdu];
+    policy::ask_for(server, room, &mut pdus).await?;
+    let [pdu] = pdus;
     let mut append = Append::begin(server, room).await;
     match append.event(&pdu.event_id).await? {
         Some(known) if known.is_accepted() && !known.is_outlier() => return Ok(()),

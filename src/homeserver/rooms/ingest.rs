@@ -15,7 +15,7 @@ use super::{
     Room, acl,
     append::{Append, AppendError, Audience, Placement},
     fetch::{self, Ancestry},
-    recall,
+    policy, recall,
 };
 use crate::{
     domain::{
@@ -23,7 +23,10 @@ use crate::{
             Pdu,
             check::{DropReason, event_id_of, parse_object},
         },
-        room::admit::{Verdict, admit_by_auth_events},
+        room::{
+            admit::{Verdict, admit_by_auth_events},
+            policy::names_policy_server,
+        },
     },
     homeserver::{Homeserver, heads::quiet, key_ring::verify, refusals},
     ports::{Batch, StoreError},
@@ -200,7 +203,13 @@ async fn append_all(
     let mut outcomes = Outcomes::new();
     let mut queue = ancestors_first(events).into_iter().peekable();
     while queue.peek().is_some() {
-        let slice: Vec<Pdu> = queue.by_ref().take(APPENDS_PER_COMMIT).collect();
+        let mut slice: Vec<Pdu> = Vec::new();
+        // What follows an event that names another policy server is judged by that one.
+        while slice.len() < APPENDS_PER_COMMIT && !slice.last().is_some_and(names_policy_server) {
+            let Some(pdu) = queue.next() else { break };
+            slice.push(pdu);
+        }
+        policy::ask_for(server, room, &mut slice).await?;
         let mut append = Append::begin(server, room).await;
         let is_stranger = via != server.server_name() && !room.has_joined_server(via);
         ancestry.add_outliers(&mut append).await?;

@@ -15,6 +15,7 @@ use super::{
     append::{Append, AppendError, Audience, Placement},
     create::state_draft,
     membership::member_content,
+    policy,
     send::{SendError, resident_room},
     stripped::{self, StrippedError},
 };
@@ -81,8 +82,9 @@ pub async fn invite(
             return Err(InviteError::Blocked(target.clone()));
         }
         content.extend(super::membership::profile_content(server, target).await?);
-        let mut append = Append::begin(server, &room).await;
-        append.draft(draft(content), None).await?;
+        let append = Append::begin(server, &room).await;
+        let (mut append, pdu) = policy::sealed(server, &room, append, draft(content)).await?;
+        append.append_local(pdu, None).await?;
         return Ok(append.commit().await?);
     }
     apart::from_us(server, &destination)?;
@@ -91,7 +93,8 @@ pub async fn invite(
         return invite_later(server, &room, draft(content), &destination).await;
     }
     let append = Append::begin(server, &room).await;
-    let pdu = Rc::new(append.seal(draft(content.clone())).await?);
+    let (append, pdu) = policy::sealed(server, &room, append, draft(content.clone())).await?;
+    let pdu = Rc::new(pdu);
     let stripped = append.stripped_events(&pdu).await?;
     drop(append);
     match ask_to_sign(server, &destination, &pdu, &room.version, stripped).await {
@@ -113,8 +116,9 @@ async fn invite_later(
     draft: crate::domain::event::draft::Draft,
     destination: &OwnedServerName,
 ) -> Result<(), InviteError> {
-    let mut append = Append::begin(server, room).await;
-    let pdu = append.draft(draft, None).await?;
+    let append = Append::begin(server, room).await;
+    let (mut append, pdu) = policy::sealed(server, room, append, draft).await?;
+    let pdu = append.append_local(pdu, None).await?;
     append.queue_invite(destination, pdu.event_id.clone()).await?;
     Ok(append.commit().await?)
 }

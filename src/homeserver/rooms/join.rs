@@ -24,7 +24,7 @@ use super::{
     create::state_draft,
     ingest,
     membership::{member_content, profile_content},
-    purge,
+    policy, purge,
     restricted::{self, AUTHORISED_VIA, RestrictedError},
     send::SendError,
     succession,
@@ -183,16 +183,17 @@ async fn join_here(
     user: &OwnedUserId,
     mut content: CanonicalJsonObject,
 ) -> Result<(), JoinError> {
-    let mut append = Append::begin(server, room).await;
+    let append = Append::begin(server, room).await;
     if append.live.members.get(user).is_some_and(|member| member.membership == MembershipState::Join) {
         return Ok(());
     }
     if let Some(granter) = restricted::authorise(&append, user).await? {
         content.insert(AUTHORISED_VIA.to_owned(), granter.to_string().into());
     }
-    append.make_strict();
     let draft = state_draft(&room.id, user, StateEventType::RoomMember, user.to_string(), content);
-    append.draft(draft, None).await?;
+    let (mut append, pdu) = policy::sealed(server, room, append, draft).await?;
+    append.make_strict();
+    append.append_local(pdu, None).await?;
     Ok(append.commit().await?)
 }
 

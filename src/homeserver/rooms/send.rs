@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::{
     Room,
     append::{Append, AppendError},
+    policy,
 };
 use crate::{
     domain::event::draft::Draft,
@@ -90,13 +91,10 @@ pub async fn send_noting(
     note: impl FnOnce(&mut Append<'_>, &OwnedEventId),
 ) -> Result<OwnedEventId, SendError> {
     let room = resident_room(server, room_id).await?;
-    let mut append = Append::begin(server, &room).await;
+    let append = Append::begin(server, &room).await;
     // Looked up under the lock: of two identical requests at once the second finds the first's event.
     let key = txn.as_ref().map(|txn| txn.key(&message.sender));
-    if let Some(key) = &key
-        && let Some(answer) = client_txns::answer(server, key).await?
-        && let Ok(event_id) = answer.try_into()
-    {
+    if let Some(event_id) = sent_before(server, key.as_ref()).await? {
         return Ok(event_id);
     }
     if let Some(unchanged) = unchanged_state(&append, &message).await? {
@@ -110,13 +108,25 @@ pub async fn send_noting(
     rules::check(&append, &message).await?;
     let Message { sender, kind, state_key, content, redacts } = message;
     let draft = Draft { room_id: Some(room.id.clone()), sender, kind, state_key, content, redacts };
-    let pdu = append.draft(draft, txn.map(|txn| (txn.device_id, txn.txn_id))).await?;
+    let may_be_asked = policy::is_named(&append.live);
+    let (mut append, pdu) = policy::sealed(server, &room, append, draft).await?;
+    // The lock may have been another's while a policy server was asked.
+    if may_be_asked && let Some(event_id) = sent_before(server, key.as_ref()).await? {
+        return Ok(event_id);
+    }
+    let pdu = append.append_local(pdu, txn.map(|txn| (txn.device_id, txn.txn_id))).await?;
     if let Some(key) = &key {
         client_txns::record(server, &mut append.batch, key, &pdu.event_id);
     }
     note(&mut append, &pdu.event_id);
     append.commit().await?;
     Ok(pdu.event_id.clone())
+}
+
+/// The event that was sent under the same transaction id.
+async fn sent_before(server: &Homeserver, key: Option<&client_txns::Key>) -> Result<Option<OwnedEventId>, StoreError> {
+    let Some(key) = key else { return Ok(None) };
+    Ok(client_txns::answer(server, key).await?.and_then(|answer| answer.try_into().ok()))
 }
 
 /// A room that this server takes part in.

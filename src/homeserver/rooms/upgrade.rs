@@ -14,12 +14,13 @@ use super::{
     append::{Append, AppendError},
     create::{CreateError, lay_out, random_room_id, state_draft},
     membership::profile_content,
+    policy,
     send::{SendError, resident_room},
     succession,
 };
 use crate::{
     domain::{
-        event::{Pdu, SharedPdu},
+        event::{Pdu, SharedPdu, draft::Draft},
         room::{
             preset::InitialEvent,
             successor::{self, Plan, Predecessor},
@@ -85,27 +86,49 @@ pub async fn upgrade(
     let named = !rules.authorization.room_create_event_id_as_room_id;
     let new_id = named.then(|| random_room_id(server));
     // Whether the user may do this is seen before anything is made, if need be with a tombstone that is not the one.
-    let tombstone = seal_tombstone(&old, user, new_id.as_deref().unwrap_or(room_id)).await?;
+    let tombstone = tombstone_draft(&old, user, new_id.as_deref().unwrap_or(room_id));
+    let tombstone = if named {
+        let sealed;
+        (old, sealed) = policy::sealed(server, &room, old, tombstone).await?;
+        sealed
+    } else {
+        old.seal(tombstone).await?
+    };
     let initial = successor_events(&old, profile, named.then_some(&tombstone), &plan).await?;
     let mut new = lay_out(server, new_id, version, rules.clone(), user, initial).await?;
     let new_id = new.room.id.clone();
     move_names(&mut new, &room.id).await?;
-    let tombstone = if named { tombstone } else { seal_tombstone(&old, user, &new_id).await? };
+    let tombstone = if named {
+        tombstone
+    } else {
+        let last = tombstone_draft(&old, user, &new_id);
+        let sealed;
+        (old, sealed) = policy::sealed(server, &room, old, last).await?;
+        sealed
+    };
     old.append_local(tombstone, None).await?;
-    close(&mut old, user).await?;
+    let closing = closing(&old, user).await?;
+    // A policy server is not asked under the lock: where there is one, what closes the room comes after its end.
+    let is_guarded = policy::in_use(&old).await?.is_some();
+    if !is_guarded {
+        close(&mut old, &closing).await?;
+    }
     new.make_strict();
     new.commit_with(old).await?;
     drop(creating);
+    if is_guarded {
+        close_guarded(server, &room, closing).await?;
+    }
     succession::carry_over(server, &new_id, user).await;
     Ok(new_id)
 }
 
-async fn seal_tombstone(old: &Append<'_>, user: &OwnedUserId, replacement: &RoomId) -> Result<Pdu, AppendError> {
+fn tombstone_draft(old: &Append<'_>, user: &OwnedUserId, replacement: &RoomId) -> Draft {
     let content = CanonicalJsonObject::from([
         ("body".to_owned(), TOMBSTONE_TEXT.into()),
         ("replacement_room".to_owned(), replacement.to_string().into()),
     ]);
-    old.seal(state_draft(&old.room.id, user, StateEventType::RoomTombstone, String::new(), content)).await
+    state_draft(&old.room.id, user, StateEventType::RoomTombstone, String::new(), content)
 }
 
 /// Everything the new room begins with. Power levels come last: until there are any its creator may do everything.
@@ -231,7 +254,7 @@ pub(super) async fn aliases_of(
 }
 
 /// Takes from the old room the names that moved and, as far as the user may, the right to speak.
-async fn close(old: &mut Append<'_>, user: &OwnedUserId) -> Result<(), AppendError> {
+async fn closing(old: &Append<'_>, user: &OwnedUserId) -> Result<Vec<Draft>, AppendError> {
     let mut changes = Vec::new();
     if let Some(aliases) = content_at(old, StateEventType::RoomCanonicalAlias).await? {
         let (moved, stays) = successor::split_aliases(&aliases, old.server.server_name());
@@ -242,13 +265,36 @@ async fn close(old: &mut Append<'_>, user: &OwnedUserId) -> Result<(), AppendErr
     let levels = content_at(old, StateEventType::RoomPowerLevels).await?;
     changes
         .extend(levels.and_then(|levels| successor::closed(&levels)).map(|it| (StateEventType::RoomPowerLevels, it)));
-    for (kind, content) in changes {
-        let room: Rc<Room> = old.room.clone();
-        let draft = state_draft(&room.id, user, kind.clone(), String::new(), content);
-        match old.draft(draft, None).await {
+    let draft = |(kind, content)| state_draft(&old.room.id, user, kind, String::new(), content);
+    Ok(changes.into_iter().map(draft).collect())
+}
+
+async fn close(old: &mut Append<'_>, closing: &[Draft]) -> Result<(), AppendError> {
+    let room: Rc<Room> = old.room.clone();
+    for draft in closing {
+        match old.draft(draft.clone(), None).await {
             Ok(_) => {}
-            Err(AppendError::Forbidden(rule)) => tracing::info!(room = %room.id, %kind, %rule, "left as it was"),
+            Err(AppendError::Forbidden(rule)) => {
+                tracing::info!(room = %room.id, kind = %draft.kind, %rule, "left as it was")
+            }
             Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// As [`close`], an event a commit. The upgrade is done: what cannot be closed stays as it was.
+async fn close_guarded(server: &Rc<Homeserver>, room: &Rc<Room>, closing: Vec<Draft>) -> Result<(), AppendError> {
+    for draft in closing {
+        let kind = draft.kind.clone();
+        let append = Append::begin(server, room).await;
+        match policy::sealed(server, room, append, draft).await {
+            Ok((mut append, pdu)) => {
+                append.append_local(pdu, None).await?;
+                append.commit().await?;
+            }
+            Err(AppendError::Store(error)) => return Err(error.into()),
+            Err(error) => tracing::info!(room = %room.id, %kind, %error, "left as it was"),
         }
     }
     Ok(())

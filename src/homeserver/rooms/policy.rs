@@ -1,0 +1,139 @@
+//! Asking a room's policy server (server-server API, "Policy Servers"): events of ours are sent once it has signed them, and
+//! for what comes without its signature it is asked before that is soft-failed.
+use std::rc::Rc;
+
+use futures::{
+    StreamExt,
+    future::{Either, select},
+    stream,
+};
+use ruma::{api::federation::policy::sign_event, events::StateEventType};
+use thiserror::Error;
+
+use super::{
+    Live, Room,
+    append::{Append, AppendError},
+};
+use crate::{
+    domain::{
+        event::{
+            Pdu,
+            draft::{Draft, DraftError},
+        },
+        room::policy::{POLICY, PolicyServer},
+    },
+    homeserver::{Homeserver, peers::PeerError},
+    ports::{Lane, StoreError},
+};
+
+/// How long a policy server is waited for: by a user who sends something, and by a peer whose events it did not sign.
+pub const SIGN_WAIT_MAX_MS: u64 = 20_000;
+/// The most bytes its answer may have: signatures of one event.
+const SIGN_ANSWER_MAX_BYTES: usize = 16 << 10;
+/// How many events it is asked about at a time, of those of one commit.
+const ASKED_AT_ONCE_MAX: usize = 8;
+/// How often one event is signed when the room names another policy server meanwhile.
+const SIGNED_MAX: usize = 3;
+
+/// Why an event of ours has not been recommended, and is not sent.
+#[derive(Clone, Debug, Error)]
+pub enum PolicyError {
+    #[error("the room's policy server did not sign the event: {0}")]
+    Refused(PeerError),
+    #[error("the room's policy server did not answer in time")]
+    Silent,
+    #[error("the room's policy server gave no signature that holds")]
+    Unsigned,
+    #[error("the room names another policy server all the time")]
+    Changing,
+}
+
+/// Whether the room says something of a policy server. Only then can one be in use.
+pub fn is_named(live: &Live) -> bool {
+    live.state.get(&StateEventType::from(POLICY), "").is_some()
+}
+
+/// The policy server that `append`'s room uses as it is now. We are none: a room that names us uses none.
+pub async fn in_use(append: &Append<'_>) -> Result<Option<PolicyServer>, StoreError> {
+    let Some(event_id) = append.live.state.get(&StateEventType::from(POLICY), "") else { return Ok(None) };
+    let Some(event) = append.event(event_id).await? else { return Ok(None) };
+    let named = PolicyServer::named(&event.pdu.content);
+    let takes_part = |policy: &PolicyServer| append.live.members.has_server(policy.name());
+    Ok(named.filter(|policy| takes_part(policy) && policy.name() != append.server.server_name()))
+}
+
+/// Whether `pdu` may be shown and built upon, as far as the room's policy server has a say.
+pub async fn recommends(append: &Append<'_>, pdu: &Pdu) -> Result<bool, StoreError> {
+    Ok(in_use(append).await?.is_none_or(|policy| policy.recommends(pdu, &append.room.rules)))
+}
+
+/// Seals `draft`, and has the room's policy server sign it if there is one. That takes the room's lock from `append`, which
+/// must not have changed anything yet, and gives it back with another: the event may be older than the newest then.
+pub async fn sealed<'a>(
+    server: &'a Homeserver,
+    room: &'a Rc<Room>,
+    mut append: Append<'a>,
+    draft: Draft,
+) -> Result<(Append<'a>, Pdu), AppendError> {
+    let mut pdu = append.seal(draft).await?;
+    for _ in 0..=SIGNED_MAX {
+        let policy = in_use(&append).await?;
+        let Some(policy) = policy.filter(|policy| !policy.recommends(&pdu, &room.rules)) else {
+            return Ok((append, pdu));
+        };
+        drop(append);
+        pdu = signed_in_time(server, room, &policy, &pdu).await?;
+        append = Append::begin(server, room).await;
+    }
+    Err(PolicyError::Changing.into())
+}
+
+/// Asks for those of `pdus`, which others made, that lack the signature of the room's policy server. What it does not sign
+/// stays as it is. Not to be called under the room's lock.
+pub async fn ask_for(server: &Homeserver, room: &Rc<Room>, pdus: &mut [Pdu]) -> Result<(), StoreError> {
+    if !is_named(&room.live()) {
+        return Ok(());
+    }
+    let append = Append::begin(server, room).await;
+    let policy = in_use(&append).await?;
+    drop(append);
+    let Some(policy) = policy else { return Ok(()) };
+    let unsigned = pdus.iter_mut().filter(|pdu| !policy.recommends(pdu, &room.rules));
+    let asking = stream::iter(unsigned).for_each_concurrent(ASKED_AT_ONCE_MAX, async |pdu| {
+        match signed(server, room, &policy, pdu).await {
+            Ok(signed) => *pdu = signed,
+            Err(error) => tracing::info!(room = %room.id, event = %pdu.event_id, %error, "an event is not recommended"),
+        }
+    });
+    let patience = server.environment.clock.sleep_ms(SIGN_WAIT_MAX_MS);
+    if let Either::Right(((), _)) = select(Box::pin(asking), patience).await {
+        tracing::info!(room = %room.id, policy_server = %policy.name(), "the policy server has not signed all events in time");
+    }
+    Ok(())
+}
+
+async fn signed_in_time(
+    server: &Homeserver,
+    room: &Room,
+    policy: &PolicyServer,
+    pdu: &Pdu,
+) -> Result<Pdu, AppendError> {
+    let patience = server.environment.clock.sleep_ms(SIGN_WAIT_MAX_MS);
+    match select(Box::pin(signed(server, room, policy, pdu)), patience).await {
+        Either::Left((signed, _)) => signed,
+        Either::Right(((), _)) => Err(PolicyError::Silent.into()),
+    }
+}
+
+async fn signed(server: &Homeserver, room: &Room, policy: &PolicyServer, pdu: &Pdu) -> Result<Pdu, AppendError> {
+    let (name, request) = (policy.name().to_owned(), sign_event::v1::Request::new(pdu.raw()));
+    let answer = server.ask_for_at_most(&name, Lane::Queries, request, SIGN_ANSWER_MAX_BYTES).await;
+    let answer = answer.map_err(PolicyError::Refused)?;
+    let signature = answer.ed25519_signature(&name).ok_or(PolicyError::Unsigned)?;
+    match policy.countersigned(pdu, signature, &room.rules) {
+        Ok(Some(signed)) => Ok(signed),
+        Ok(None) => Err(PolicyError::Unsigned.into()),
+        Err(error @ DraftError::TooLarge) => Err(error.into()),
+        Err(_) => Err(PolicyError::Unsigned.into()),
+    }
+}
