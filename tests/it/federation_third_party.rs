@@ -132,6 +132,75 @@ fn what_the_identity_server_did_not_say_is_no_invite() {
     refused(partial(room, &alice.id, &fay, good()), 403, "M_FORBIDDEN");
 }
 
+/// What an identity server signs for whoever opens the link it sent.
+fn shown(identity: &Identity, sender: &str, user: &str, token: &str) -> Value {
+    let mut object = object(json!({ "sender": sender, "mxid": user, "token": token }));
+    sign_json("id.example", identity.key_pair(), &mut object).unwrap();
+    serde_json::to_value(object).unwrap()
+}
+
+#[test]
+fn who_shows_an_invite_to_an_address_is_let_in() {
+    let (network, (a, alice), (b, bob)) = Network::pair();
+    let room = a.create_room(&alice, json!({ "preset": "private_chat" }));
+    invite_address(&a, &alice, &room);
+    let join = |server: &TestServer, user: &TestUser, shown: Value| {
+        let path = format!("/_matrix/client/v3/join/{}?server_name={}", escaped(&room), a.server_name());
+        let body = json!({ "third_party_signed": shown }).to_string();
+        network.patiently(&server.queue(request("POST", &path, Some(&user.token), body)))
+    };
+    let other = Identity::named([56; 32], "id.example".try_into().unwrap());
+    let carol = a.register("carol");
+    for (server, user) in [(&b, &bob), (&a, &carol)] {
+        let mut altered = shown(&identity_server(), &alice.id, &user.id, TOKEN);
+        altered["extra"] = json!(1);
+        altered["token"] = json!("another");
+        for wrong in [
+            shown(&other, &alice.id, &user.id, TOKEN),
+            shown(&identity_server(), &alice.id, &alice.id, TOKEN),
+            shown(&identity_server(), &alice.id, &user.id, "another"),
+            shown(&identity_server(), &user.id, &user.id, TOKEN),
+            altered,
+        ] {
+            assert_eq!(join(server, user, wrong).errcode(), "M_FORBIDDEN");
+            assert_ne!(a.membership(&room, &user.id).as_deref(), Some("join"));
+        }
+        join(server, user, json!({ "mxid": user.id })).is_error(400, "M_MISSING_PARAM");
+        join(server, user, shown(&identity_server(), &alice.id, &user.id, TOKEN)).ok();
+        assert_eq!(a.membership(&room, &user.id).as_deref(), Some("join"));
+        // Once in, nothing is left to redeem.
+        join(server, user, shown(&identity_server(), &alice.id, &user.id, TOKEN)).ok();
+    }
+    let joined = b.state_of(&room);
+    let member = a.inspected_event(&joined[&("m.room.member".to_owned(), carol.id.clone())]).unwrap();
+    assert!(member.json.contains(r#""membership":"join""#));
+}
+
+#[test]
+fn a_key_that_would_have_to_be_asked_about_lets_nobody_in() {
+    let server = TestServer::new();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let room = server.create_room(&alice, json!({ "preset": "private_chat" }));
+    let key = base64(&identity_server());
+    let url = "https://id.example/valid";
+    let join = || {
+        let path = format!("/_matrix/client/v3/rooms/{}/join", escaped(&room));
+        let shown = shown(&identity_server(), &alice.id, &bob.id, TOKEN);
+        server.post(&path, &bob.token, json!({ "third_party_signed": shown }))
+    };
+    for public_keys in [json!([{ "public_key": key, "key_validity_url": url }]), json!([]), json!("none"), json!([{}])]
+    {
+        let content =
+            json!({ "display_name": "b", "key_validity_url": url, "public_key": key, "public_keys": public_keys });
+        server.set_state(&alice, &room, "m.room.third_party_invite", TOKEN, content);
+        join().is_error(403, "M_FORBIDDEN");
+        assert_eq!(server.membership(&room, &bob.id), None);
+    }
+    invite_address(&server, &alice, &room);
+    join().ok();
+    assert_eq!(server.membership(&room, &bob.id).as_deref(), Some("join"));
+}
+
 fn bound(user: &str, invites: Value) -> api::Request {
     let body = json!({ "medium": "email", "address": "bob@example.org", "mxid": user, "invites": invites });
     request("PUT", "/_matrix/federation/v1/3pid/onbind", None, body.to_string())

@@ -17,6 +17,7 @@ impl From<ThirdPartyInviteError> for ApiError {
         match error {
             ThirdPartyInviteError::Store(error) => error.into(),
             ThirdPartyInviteError::Invite(error) => error.into(),
+            ThirdPartyInviteError::Peer(error) => error.into(),
             ThirdPartyInviteError::NotInRoom | ThirdPartyInviteError::NoSuchUser(_) => Self::not_found(message),
             ThirdPartyInviteError::Forbidden(_) => Self::forbidden(message),
             ThirdPartyInviteError::Invalid(_) => Self::invalid_param(message),

@@ -225,13 +225,14 @@ impl From<PolicyError> for ApiError {
             _ => None,
         };
         match error {
-            PolicyError::Refused(PeerError::Refused { status, errcode, message, server }) => {
-                match (kind(status, &errcode), StatusCode::from_u16(status)) {
-                    (Some(kind), Ok(status)) => Self::new(status, kind, message),
-                    _ => PeerError::Refused { status, errcode, message, server }.into(),
+            PolicyError::Refused(error) => {
+                if let PeerError::Refused { status, errcode, message, .. } = &error
+                    && let (Some(kind), Ok(status)) = (kind(*status, errcode), StatusCode::from_u16(*status))
+                {
+                    return Self::new(status, kind, message);
                 }
+                error.into()
             }
-            PolicyError::Refused(error) => error.into(),
             PolicyError::Silent | PolicyError::Unsigned | PolicyError::Changing => bad_gateway(error.to_string()),
         }
     }

@@ -1,18 +1,19 @@
 //! Invites to whoever has an address elsewhere (server-server API, "Third-party invites"): once an identity server has said
 //! who that is, the server of the invited user asks that of the inviter for the invite proper.
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 
 use ruma::{
-    CanonicalJsonObject, CanonicalJsonValue, OwnedRoomId, OwnedServerName, OwnedUserId,
+    CanonicalJsonObject, CanonicalJsonValue, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerSignatures,
     api::federation::thirdparty::{bind_callback::v1::ThirdPartyInvite as Bound, exchange_invite::v1 as exchange_v1},
     events::{
         StateEventType,
-        room::member::{RoomMemberEventContent, SignedContent},
+        room::member::{MembershipState, RoomMemberEventContent, SignedContent},
     },
-    serde::Raw,
+    serde::{Base64, Raw},
+    signatures::verify_json,
 };
 use serde::Deserialize;
-use serde_json::{json, value::RawValue as RawJsonValue};
+use serde_json::{Value, json, value::RawValue as RawJsonValue};
 use thiserror::Error;
 
 use super::{
@@ -20,14 +21,18 @@ use super::{
     invite::{self, InviteError},
 };
 use crate::{
-    homeserver::{Homeserver, accounts},
+    homeserver::{Homeserver, accounts, peers::PeerError},
     ports::{Lane, StoreError},
+    storage::tables::Memberships,
 };
 
 /// The most invites one notice of an identity server may tell of.
 pub const BOUND_INVITES_MAX: usize = 20;
 /// The most bytes the content of an exchanged invite may have.
 const EXCHANGED_CONTENT_MAX_BYTES: usize = 16 << 10;
+/// How long an invite that another server has agreed to is waited for, and how often it is looked for.
+const INVITE_WAIT_MAX_MS: u64 = 5_000;
+const INVITE_LOOK_EVERY_MS: u64 = 250;
 
 #[derive(Debug, Error)]
 pub enum ThirdPartyInviteError {
@@ -45,6 +50,20 @@ pub enum ThirdPartyInviteError {
     TooMany,
     #[error(transparent)]
     Invite(#[from] InviteError),
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+}
+
+/// What a user shows who joins because of an invite to an address (client-server API, "Joining rooms").
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Who invited the address.
+    pub sender: OwnedUserId,
+    /// Whose it is, as the identity server says.
+    pub mxid: OwnedUserId,
+    pub token: String,
+    /// The identity server's, of all the others.
+    pub signatures: ServerSignatures,
 }
 
 /// What another server asks to be made an invite of.
@@ -141,6 +160,101 @@ pub async fn bound(
         }
     }
     Ok(())
+}
+
+/// Has `user` invited by whoever invited the address that `shown` says is theirs. The inviter's server holds that against the
+/// room's invite, and its signature against the keys in there; where that is another, it asks the identity server about them.
+/// We ask nobody, and take only what a key signed that the room's invite calls good for ever.
+pub async fn redeem(
+    server: &Rc<Homeserver>,
+    room_id: &RoomId,
+    user: &OwnedUserId,
+    shown: Shown,
+) -> Result<(), ThirdPartyInviteError> {
+    let Shown { sender, mxid, token, signatures } = shown;
+    if mxid != *user {
+        return Err(ThirdPartyInviteError::Forbidden("it is signed for somebody else"));
+    }
+    if has_membership(server, room_id, user, &[MembershipState::Join]).await? {
+        return Ok(());
+    }
+    let signed = json!({ "sender": sender, "mxid": mxid, "token": token, "signatures": signatures });
+    let content = json!({ "membership": "invite", "third_party_invite": { "display_name": "", "signed": signed } });
+    let content = serde_json::value::to_raw_value(&content).expect("JSON serializes");
+    let (room_id, inviters) = (room_id.to_owned(), sender.server_name().to_owned());
+    if inviters == server.server_name() {
+        if !is_signed_for_good(server, &room_id, &token, &signed).await? {
+            return Err(ThirdPartyInviteError::Forbidden("no key signed it that is good without asking who made it"));
+        }
+        return exchange(server, &inviters, Exchange { room_id, sender, target: mxid, content }).await;
+    }
+    let request = exchange_v1::Request::new(room_id.clone(), sender, mxid, Raw::from_json(content));
+    server.ask(&inviters, Lane::Queries, exchange_invite::Request::new(request)).await?;
+    await_invite(server, &room_id, user).await
+}
+
+/// A server that we share the room with sends the invite in its own time.
+async fn await_invite(
+    server: &Rc<Homeserver>,
+    room_id: &RoomId,
+    user: &OwnedUserId,
+) -> Result<(), ThirdPartyInviteError> {
+    let awaited = [MembershipState::Invite, MembershipState::Join];
+    for _ in 0..INVITE_WAIT_MAX_MS / INVITE_LOOK_EVERY_MS {
+        if has_membership(server, room_id, user, &awaited).await? {
+            break;
+        }
+        server.environment.clock.sleep_ms(INVITE_LOOK_EVERY_MS).await;
+    }
+    Ok(())
+}
+
+async fn has_membership(
+    server: &Homeserver,
+    room_id: &RoomId,
+    user: &OwnedUserId,
+    wanted: &[MembershipState],
+) -> Result<bool, StoreError> {
+    let row = server.database.get::<Memberships>(&(user.clone(), room_id.to_owned())).await?;
+    Ok(row.is_some_and(|row| wanted.contains(&row.membership)))
+}
+
+/// Whether a key signed this that the room's invite of that token names without saying where to ask about it.
+async fn is_signed_for_good(
+    server: &Homeserver,
+    room_id: &RoomId,
+    token: &str,
+    signed: &Value,
+) -> Result<bool, StoreError> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Invite {
+        public_keys: Vec<Key>,
+    }
+    #[derive(Deserialize)]
+    struct Key {
+        public_key: Base64,
+        key_validity_url: Option<Value>,
+    }
+    let Some(room) = server.rooms.get(room_id).await? else { return Ok(false) };
+    let event_id = room.live().state.get(&StateEventType::RoomThirdPartyInvite, token).cloned();
+    let Some(event_id) = event_id else { return Ok(false) };
+    let Some(event) = server.rooms.events.get(&event_id).await? else { return Ok(false) };
+    let invite: Invite = serde_json::from_str(event.pdu.content.get()).unwrap_or_default();
+    let lasting = invite.public_keys.into_iter().filter(|key| key.key_validity_url.is_none());
+    let lasting: Vec<Base64> = lasting.map(|key| key.public_key).collect();
+    let Ok(object) = serde_json::from_value::<CanonicalJsonObject>(signed.clone()) else { return Ok(false) };
+    let signers = object.get("signatures").and_then(|signers| signers.as_object()).into_iter().flatten();
+    let by: Vec<(&String, &String)> = signers
+        .filter_map(|(signer, keys)| Some((signer, keys.as_object()?)))
+        .flat_map(|(signer, keys)| keys.keys().map(move |key_id| (signer, key_id)))
+        .collect();
+    Ok(by.iter().any(|(signer, key_id)| {
+        lasting.iter().any(|key| {
+            let keys = BTreeMap::from([((*key_id).clone(), key.clone())]);
+            verify_json(&BTreeMap::from([((*signer).clone(), keys)]), &object).is_ok()
+        })
+    }))
 }
 
 async fn ask_for_invite(server: &Rc<Homeserver>, user: &OwnedUserId, bound: Bound) -> Result<(), String> {
