@@ -20,13 +20,13 @@ use crate::domain::{
 };
 
 /// How many random rooms of each version a run makes: with about 30 events each, seconds in the dev profile. Thousands
-/// are made if `PROPTEST_CASES` says so.
+/// are made if `PROPTEST_CASES` says so while this is compiled.
 const CASES: u32 = 48;
 
 /// Runs every property below on generated rooms of one version, and fails if those rooms were too tame to show
 /// anything.
 fn hold_for_generated_rooms(version: &RoomVersionId) {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
+    let cases = option_env!("PROPTEST_CASES").and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
     let config = Config {
         cases,
         source_file: Some(file!()),
