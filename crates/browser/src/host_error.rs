@@ -56,9 +56,12 @@ impl From<IdentityError> for HostError {
     fn from(error: IdentityError) -> Self {
         match error {
             IdentityError::Store(error) => error.into(),
-            IdentityError::Suffix(_) | IdentityError::AnothersKey(_) | IdentityError::Renamed { .. } => {
-                Self::internal(error.to_string())
-            }
+            IdentityError::Suffix(_)
+            | IdentityError::AnothersKey(_)
+            | IdentityError::Renamed { .. }
+            | IdentityError::NoneYet
+            | IdentityError::KeyForGood(_)
+            | IdentityError::TooManyKeys => Self::internal(error.to_string()),
         }
     }
 }
