@@ -46,10 +46,7 @@ pub async fn apply(server: &Rc<Homeserver>, origin: &OwnedServerName, edu: &RawJ
         "m.device_list_update" => device_lists::incoming::apply(server, origin, content).await,
         "m.direct_to_device" => to_device::apply_incoming(server, origin, content).await,
         "m.presence" => presence::apply_incoming(server, origin, content).await,
-        "m.receipt" => match serde_json::from_str(content.get()) {
-            Ok(content) => receipt::apply_incoming(server, origin, content).await,
-            Err(error) => unreadable(&edu_type, error),
-        },
+        "m.receipt" => receipt::apply_incoming(server, origin, content).await,
         "m.signing_key_update" => device_lists::signing_keys::apply(server, origin, content).await,
         "m.typing" => match serde_json::from_str(content.get()) {
             Ok(content) => typing::apply_incoming(server, origin, content).await,
@@ -58,6 +55,14 @@ pub async fn apply(server: &Rc<Homeserver>, origin: &OwnedServerName, edu: &RawJ
         _ => Ok(()),
     }
 }
+
+/// Whether clients are told of the user where no event names it (appendices, "Historical User IDs").
+pub fn may_be_told_of(user: &UserId) -> bool {
+    user.validate_historical().is_ok()
+}
+
+/// What breaks [`may_be_told_of`].
+pub const UNTOLD_USER: &str = "clients are told of no user of such an id but by events";
 
 /// The room an EDU of `origin` about `user` is for, if it may speak for that user there: the user is its own and joined,
 /// and the room's ACL does not deny it.
@@ -69,6 +74,10 @@ async fn room_for(
 ) -> Result<Option<Rc<Room>>, StoreError> {
     if user.server_name() != origin {
         refusals::note(server, origin, &format!("an EDU about {user}"), &"the user is another server's");
+        return Ok(None);
+    }
+    if !may_be_told_of(user) {
+        refusals::note(server, origin, &format!("an EDU about {user}"), &UNTOLD_USER);
         return Ok(None);
     }
     let Some(room) = server.rooms.get(room_id).await? else { return Ok(None) };

@@ -98,7 +98,7 @@ fn made_event() -> impl Strategy<Value = MadeEvent> {
 }
 
 fn turn() -> impl Strategy<Value = Turn> {
-    let edu = (0..5_u8, few_changes());
+    let edu = (0..7_u8, few_changes());
     let whole = prop_oneof![4 => Just(Vec::new()), 1 => vec(change(), 1..3)];
     let send = (vec(made_event(), 0..4), vec(edu, 0..3), whole).prop_map(|(events, edus, changes)| Turn::Send {
         events,
@@ -289,6 +289,14 @@ impl Conversation {
             }
             3 => {
                 json!({ "edu_type": "org.warren.heads", "content": { "rooms": { (room): [event, "$unknown"] }, "absent": [self.names.meant_by("{server}")] } })
+            }
+            4 => {
+                let keys = json!({ "user_id": eve, "device_id": "D", "algorithms": [], "keys": {}, "signatures": {} });
+                json!({ "edu_type": "m.device_list_update", "content": { "user_id": eve, "device_id": "D", "stream_id": 2, "prev_id": [1], "keys": keys } })
+            }
+            5 => {
+                let master = json!({ "user_id": eve, "usage": ["master"], "keys": { "ed25519:K": "K" } });
+                json!({ "edu_type": "m.signing_key_update", "content": { "user_id": eve, "master_key": master } })
             }
             _ => {
                 json!({ "edu_type": "m.direct_to_device", "content": { "sender": eve, "type": "x", "message_id": "1", "messages": {} } })

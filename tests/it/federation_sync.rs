@@ -238,6 +238,49 @@ fn public_receipts_cross_servers_and_private_ones_do_not() {
 }
 
 #[test]
+fn receipts_of_every_thread_reach_a_server_that_was_away() {
+    let two = Two::new(0);
+    let Two { network, here, there, alice, bob, room } = &two;
+    let root = here.say(alice, room, "root");
+    let reply = here.relate(alice, room, "m.thread", &root, "in the thread");
+    let main = here.say(alice, room, "beside it");
+    two.settle();
+    let since = next_batch(&here.sync(alice, None, ""));
+    network.cut(here, there);
+    there.read(bob, room, "m.read", &root, json!({})).ok();
+    there.read(bob, room, "m.read", &reply, json!({ "thread_id": root })).ok();
+    there.read(bob, room, "m.read", &main, json!({ "thread_id": "main" })).ok();
+    // A server that stops forgets what it had to say in passing.
+    let disk = there.disk.clone();
+    there.tasks.stop();
+    let back = network.server_on(disk);
+    network.reconnect(here, &back);
+    let receipts = passing(&here.sync(alice, Some(&since), ""), room, "m.receipt").unwrap();
+    let thread = |event: &str| receipts[event]["m.read"][&bob.id]["thread_id"].clone();
+    assert!(receipts[&root]["m.read"][&bob.id]["ts"].is_u64());
+    assert_eq!([thread(&root), thread(&reply), thread(&main)], [Value::Null, json!(root), json!("main")]);
+}
+
+#[test]
+fn a_receipt_that_makes_no_sense_takes_no_other_with_it() {
+    let two = Two::new(0);
+    let Two { here, there, alice, bob, room, .. } = &two;
+    let said = here.say(alice, room, "read me");
+    let carol = there.register("carol");
+    two.settle();
+    let since = next_batch(&here.sync(alice, None, ""));
+    let good = json!({ "data": { "ts": 1 }, "event_ids": [said] });
+    let content = json!({
+        room.as_str(): { "m.read": { &carol.id: {}, &bob.id: good }, "m.of_tomorrow": [] },
+        "!other": { "m.of_tomorrow": {} },
+        "!another": 5,
+    });
+    two.whisper(json!([{ "edu_type": "m.receipt", "content": content }]));
+    let receipts = passing(&here.sync(alice, Some(&since), ""), room, "m.receipt").unwrap();
+    assert_eq!(receipts[&said]["m.read"], json!({ &bob.id: { "ts": 1 } }));
+}
+
+#[test]
 fn servers_speak_only_for_their_own_users_in_rooms_these_are_in() {
     let two = Two::new(0);
     let Two { here, there, alice, bob, room, .. } = &two;

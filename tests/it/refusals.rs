@@ -242,6 +242,24 @@ const ATTACKS: &[Attack] = &[
         let update = json!({ "user_id": siege.scene.eve, "presence": "asleep", "last_active_ago": 1 });
         siege.edu("m.presence", json!({ "push": [update] }));
     }),
+    ("no user of such an id", |siege| {
+        let odd = format!("@\u{e9}ve:{}", siege.scene.peer.name());
+        siege.edu("m.typing", json!({ "room_id": siege.scene.room, "user_id": odd, "typing": true }));
+    }),
+    ("missing field `data`", |siege| {
+        let receipts = json!({ siege.scene.eve.as_str(): {} });
+        siege.edu("m.receipt", json!({ &siege.scene.room: { "m.read": receipts } }));
+    }),
+    ("it does not name one event", |siege| {
+        let data = json!({ "data": { "ts": 1 }, "event_ids": ["$a", "$b"] });
+        let receipts = json!({ siege.scene.eve.as_str(): data });
+        siege.edu("m.receipt", json!({ &siege.scene.room: { "m.read": receipts } }));
+    }),
+    ("its thread is neither", |siege| {
+        let data = json!({ "data": { "ts": 1, "thread_id": "root" }, "event_ids": ["$a"] });
+        let receipts = json!({ siege.scene.eve.as_str(): data });
+        siege.edu("m.receipt", json!({ &siege.scene.room: { "m.read": receipts } }));
+    }),
     ("the presence of a user", |siege| siege.edu("m.presence", json!({ "push": [{ "user_id": 5 }] }))),
     ("100 users at most", |siege| {
         let update = json!({ "user_id": siege.scene.eve, "presence": "online", "last_active_ago": 1 });

@@ -11,7 +11,11 @@ use super::{
 };
 use crate::{
     domain::device_list::{Place, Update, note_seen, place},
-    homeserver::{Homeserver, refusals},
+    homeserver::{
+        Homeserver,
+        edus::{UNTOLD_USER, may_be_told_of},
+        refusals,
+    },
     ports::{Batch, StoreError},
     storage::tables::{DeviceListCopy, DeviceListRow, ListedDeviceRow, ListedDevices},
 };
@@ -29,6 +33,10 @@ pub async fn apply(server: &Rc<Homeserver>, origin: &ServerName, content: &RawJs
     let refuse = |rule: &str| refusals::note(server, origin, &format!("an update of the devices of {user}"), &rule);
     if user.server_name() != origin {
         refuse("the user is another server's");
+        return Ok(());
+    }
+    if !may_be_told_of(user) {
+        refuse(UNTOLD_USER);
         return Ok(());
     }
     let _writing = server.device_lists.writing.lock().await;

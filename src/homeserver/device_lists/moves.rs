@@ -9,7 +9,12 @@ use ruma::{
 
 use super::{Tie, is_encrypted, put_uncopied, resync, tie};
 use crate::{
-    homeserver::{Homeserver, edus::presence, rooms::Room, user_rows},
+    homeserver::{
+        Homeserver,
+        edus::{may_be_told_of, presence},
+        rooms::Room,
+        user_rows,
+    },
     ports::{Batch, StoreError},
     storage::tables::{DeviceListCopy, DeviceLists as Table},
 };
@@ -56,6 +61,8 @@ pub async fn between(server: &Homeserver, viewer: &UserId, since: u64, until: u6
     }
     changes.left = no_longer_around(server, viewer, gone).await?;
     changes.left.remove(viewer);
+    changes.changed.retain(|user| may_be_told_of(user));
+    changes.left.retain(|user| may_be_told_of(user));
     Ok(changes)
 }
 

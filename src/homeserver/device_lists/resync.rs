@@ -282,6 +282,7 @@ pub(super) async fn keep(server: &Rc<Homeserver>, user: &UserId, fetched: Fetche
         return Ok(());
     }
     let mut row = server.device_lists.row(user).unwrap_or_default();
+    let had_copy = row.copy != DeviceListCopy::None;
     let before = copied(server, user).await?;
     let mut batch = Batch::default();
     let bytes = bytes_of_list(&fetched.list);
@@ -305,7 +306,9 @@ pub(super) async fn keep(server: &Rc<Homeserver>, user: &UserId, fetched: Fetche
         refusals::note(server, user.server_name(), &format!("the list of the devices of {user}"), &rule);
         put_uncopied(server, &mut batch, user, &mut row).await?;
     }
-    let position = if before == fetched.list { None } else { Some(server.positions.next().await?) };
+    // Who asks for a first copy knows what it gets; whose copy this one replaces does not.
+    let is_news = had_copy && before != fetched.list;
+    let position = if is_news { Some(server.positions.next().await?) } else { None };
     if let Some(position) = &position {
         row.changed_at = position.value();
     }

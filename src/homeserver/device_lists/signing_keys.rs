@@ -10,7 +10,11 @@ use thiserror::Error;
 use super::{Tie, bytes_of_keys, commit, outgoing, tie};
 use crate::{
     domain::cross_signing::{BadKey, Object, check_master, check_self_signing},
-    homeserver::{Homeserver, refusals},
+    homeserver::{
+        Homeserver,
+        edus::{UNTOLD_USER, may_be_told_of},
+        refusals,
+    },
     ports::{Batch, StoreError},
     storage::tables::{CrossSigningKeys, CrossSigningRow},
 };
@@ -46,6 +50,10 @@ pub async fn apply(server: &Rc<Homeserver>, origin: &ServerName, content: &RawJs
     let refuse = |rule: &dyn std::fmt::Display| refusals::note(server, origin, &format!("the keys of {user}"), rule);
     if user.server_name() != origin {
         refuse(&"the user is another server's");
+        return Ok(());
+    }
+    if !may_be_told_of(user) {
+        refuse(&UNTOLD_USER);
         return Ok(());
     }
     let _writing = server.device_lists.writing.lock().await;

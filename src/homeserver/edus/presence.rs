@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{json, value::RawValue as RawJsonValue};
 use thiserror::Error;
 
+use super::{UNTOLD_USER, may_be_told_of};
 use crate::{
     domain::presence::{Attention, Presences, Status},
     homeserver::{Homeserver, notifier::Notifier, refusals, rooms::Room, sessions::Session, user_rows},
@@ -225,7 +226,11 @@ pub async fn apply_incoming(
             let rule = "it is none of online, unavailable and offline";
             refuse(&format!("the presence of {}", update.user_id), &rule);
         }
-        if !known || !is_neighbour(server, &update.user_id).await? {
+        let may_be_told_of = may_be_told_of(&update.user_id);
+        if !may_be_told_of {
+            refuse(&format!("the presence of {}", update.user_id), &UNTOLD_USER);
+        }
+        if !known || !may_be_told_of || !is_neighbour(server, &update.user_id).await? {
             continue;
         }
         let status = Status {

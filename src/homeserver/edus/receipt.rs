@@ -11,6 +11,8 @@ use ruma::{
     api::federation::transactions::edu::{Edu, ReceiptContent, ReceiptData, ReceiptMap},
     events::receipt::{Receipt, ReceiptThread, ReceiptType},
 };
+use serde::Deserialize;
+use serde_json::value::RawValue as RawJsonValue;
 use thiserror::Error;
 
 use super::{room_for, tell_room};
@@ -19,6 +21,7 @@ use crate::{
         Homeserver,
         events::StoredEvent,
         positions::Position,
+        refusals,
         rooms::Room,
         unread::{self, Scope},
     },
@@ -160,31 +163,38 @@ pub async fn check_marker(
     event.filter(|event| event.header.room == room.num).map(drop).ok_or(ReceiptError::NoSuchEvent)
 }
 
-/// Takes in what `origin` says. What it may not say is ignored.
+/// Takes in what `origin` says. What it may not say is refused, each receipt by itself.
 pub async fn apply_incoming(
     server: &Rc<Homeserver>,
     origin: &ServerName,
-    content: ReceiptContent,
+    content: &RawJsonValue,
 ) -> Result<(), StoreError> {
+    let receipts = read_incoming(server, origin, content);
+    if receipts.is_empty() {
+        return Ok(());
+    }
     let _writing = server.receipts.writing.lock().await;
     let mut batch = Batch::default();
     let position = server.positions.next().await?;
-    let receipts = content.receipts.into_iter().flat_map(|(room_id, receipts)| {
-        receipts.read.into_iter().map(move |(user, data)| (room_id.clone(), user, data))
-    });
-    for (room_id, user, data) in receipts.take(RECEIPTS_PER_EDU_MAX) {
+    for (room_id, user, data) in receipts {
         let Some(room) = room_for(server, origin, &room_id, &user).await? else { continue };
-        let (Some(event_id), Some(thread)) = (data.event_ids.into_iter().next_back(), thread_key(&data.data.thread))
-        else {
+        let refuse = |rule: &str| refusals::note(server, origin, &format!("a receipt of {user} in {room_id}"), &rule);
+        let Some(thread) = thread_key(&data.data.thread) else {
+            refuse("its thread is neither \"main\" nor an event");
             continue;
         };
-        let event = server.rooms.events.get(&event_id).await?;
+        let [event_id] = &data.event_ids[..] else {
+            refuse("it does not name one event");
+            continue;
+        };
+        let event = server.rooms.events.get(event_id).await?;
         if event.as_ref().is_some_and(|event| event.header.room != room.num) {
+            refuse("the event is of another room");
             continue;
         }
         let ts_ms = data.data.ts.map_or_else(|| server.environment.clock.now_ms(), |ts| ts.get().into());
         let order = event.and_then(|event| event.header.order);
-        let row = ReceiptRow { event_id, ts_ms, position: position.value(), order };
+        let row = ReceiptRow { event_id: event_id.clone(), ts_ms, position: position.value(), order };
         put(server, &room, &user, &ReceiptType::Read, thread, &row, &mut batch).await?;
     }
     if !batch.is_empty() {
@@ -192,6 +202,50 @@ pub async fn apply_incoming(
         server.notifier.notify();
     }
     Ok(())
+}
+
+/// The receipts of an EDU that can be read: one that cannot takes no other with it.
+fn read_incoming(
+    server: &Homeserver,
+    origin: &ServerName,
+    content: &RawJsonValue,
+) -> Vec<(OwnedRoomId, OwnedUserId, ReceiptData)> {
+    #[derive(Deserialize)]
+    struct OfRoom {
+        /// Of receipts of other kinds nothing is known.
+        #[serde(rename = "m.read", default)]
+        read: BTreeMap<OwnedUserId, Box<RawJsonValue>>,
+    }
+    let unreadable = |what: &str, error: serde_json::Error| refusals::note(server, origin, &what, &error);
+    let rooms = match serde_json::from_str::<BTreeMap<OwnedRoomId, Box<RawJsonValue>>>(content.get()) {
+        Ok(rooms) => rooms,
+        Err(error) => {
+            unreadable("an EDU m.receipt", error);
+            return Vec::new();
+        }
+    };
+    let mut receipts = Vec::new();
+    for (room_id, raw) in rooms {
+        let read = match serde_json::from_str::<OfRoom>(raw.get()) {
+            Ok(OfRoom { read }) => read,
+            Err(error) => {
+                unreadable("the receipts in a room", error);
+                continue;
+            }
+        };
+        for (user, raw) in read {
+            if receipts.len() == RECEIPTS_PER_EDU_MAX {
+                let rule = format!("{RECEIPTS_PER_EDU_MAX} receipts are believed of one EDU");
+                refusals::note(server, origin, &"the rest of an EDU m.receipt", &rule);
+                return receipts;
+            }
+            match serde_json::from_str(raw.get()) {
+                Ok(data) => receipts.push((room_id.clone(), user, data)),
+                Err(error) => unreadable("a receipt", error),
+            }
+        }
+    }
+    receipts
 }
 
 /// Tells a server we meet how far our users have read in the rooms it shares: it may have been away when they did.
