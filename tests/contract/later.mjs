@@ -6,7 +6,7 @@ const SEARCH = "search";
 const APPLICATION_SERVICES = "application services and third-party networks";
 
 export const LATER = Object.fromEntries([
-  ...["uploadKeys", "queryKeys", "claimKeys", "getKeysChanges", "uploadCrossSigningKeys", "uploadCrossSigningSignatures",
+  ...["uploadKeys", "queryKeys", "claimKeys", "uploadCrossSigningKeys", "uploadCrossSigningSignatures",
     "postRoomKeysVersion", "getRoomKeysVersionCurrent", "getRoomKeysVersion", "putRoomKeysVersion", "deleteRoomKeysVersion",
     "putRoomKeyBySessionId", "getRoomKeyBySessionId", "deleteRoomKeyBySessionId", "putRoomKeysByRoomId", "getRoomKeysByRoomId",
     "deleteRoomKeysByRoomId", "putRoomKeys", "getRoomKeys", "deleteRoomKeys"].map((id) => [id, ENCRYPTION]),

@@ -306,3 +306,29 @@ fn what_is_said_while_it_is_asked_comes_through_all_the_same() {
     assert_eq!(said, ["line 1", "line 2"]);
     assert_eq!(scene.server.heads_of(&scene.room).len(), 2, "neither follows the other");
 }
+
+#[test]
+fn a_room_with_a_policy_server_is_replaced_once_that_agrees() {
+    for version in ["10", "12"] {
+        let scene = Guarded::new();
+        let path = format!("/_matrix/client/v3/rooms/{}/upgrade", escaped(&scene.room));
+        let upgrade = || scene.server.post(&path, &scene.alice.token, json!({ "new_version": version }));
+        let tombstone =
+            || scene.server.state_of(&scene.room).get(&("m.room.tombstone".to_owned(), String::new())).cloned();
+        scene.policy.says("POST", SIGN, 400, json!({ "errcode": "M_FORBIDDEN", "error": "No" }));
+        upgrade().is_error(400, "M_FORBIDDEN");
+        assert_eq!(tombstone(), None);
+        signs(&scene.policy, policy_key());
+        scene.asked();
+        let replacement = upgrade().ok()["replacement_room"].as_str().unwrap().to_owned();
+        let stored = scene.stored(&tombstone().unwrap());
+        assert_eq!(stored["content"]["replacement_room"], *replacement);
+        assert!(stored["signatures"][scene.policy.name().as_str()].is_object());
+        // The right to speak ends after the room, with its leave too.
+        assert_eq!(scene.asked(), 2);
+        let levels = scene.server.state_of(&scene.room)[&("m.room.power_levels".to_owned(), String::new())].clone();
+        assert!(scene.stored(&levels)["signatures"][scene.policy.name().as_str()].is_object());
+        assert!(scene.stored(&levels)["content"]["events_default"].as_i64() >= Some(50));
+        assert!(scene.server.is_resident(&replacement));
+    }
+}

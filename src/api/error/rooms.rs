@@ -233,7 +233,7 @@ impl From<PolicyError> for ApiError {
                 }
                 error.into()
             }
-            PolicyError::Silent | PolicyError::Unsigned | PolicyError::Changing => bad_gateway(error.to_string()),
+            PolicyError::Silent | PolicyError::Changing => bad_gateway(error.to_string()),
         }
     }
 }

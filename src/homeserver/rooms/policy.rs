@@ -42,8 +42,6 @@ pub enum PolicyError {
     Refused(PeerError),
     #[error("the room's policy server did not answer in time")]
     Silent,
-    #[error("the room's policy server gave no signature that holds")]
-    Unsigned,
     #[error("the room names another policy server all the time")]
     Changing,
 }
@@ -129,11 +127,13 @@ async fn signed(server: &Homeserver, room: &Room, policy: &PolicyServer, pdu: &P
     let (name, request) = (policy.name().to_owned(), sign_event::v1::Request::new(pdu.raw()));
     let answer = server.ask_for_at_most(&name, Lane::Queries, request, SIGN_ANSWER_MAX_BYTES).await;
     let answer = answer.map_err(PolicyError::Refused)?;
-    let signature = answer.ed25519_signature(&name).ok_or(PolicyError::Unsigned)?;
-    match policy.countersigned(pdu, signature, &room.rules) {
-        Ok(Some(signed)) => Ok(signed),
-        Ok(None) => Err(PolicyError::Unsigned.into()),
+    let given = answer.ed25519_signature(&name).map(|signature| policy.countersigned(pdu, signature, &room.rules));
+    match given.transpose() {
+        Ok(Some(Some(signed))) => Ok(signed),
         Err(error @ DraftError::TooLarge) => Err(error.into()),
-        Err(_) => Err(PolicyError::Unsigned.into()),
+        Ok(_) | Err(_) => {
+            let reason = format!("it gave no signature of {} that holds", pdu.event_id);
+            Err(PolicyError::Refused(server.malformed(&name, reason)).into())
+        }
     }
 }

@@ -21,6 +21,16 @@ export const events = {
     works: (w) => ({ as: w.ada, query: { timeout: 0 } }),
     refused: { status: 400, request: (w) => ({ as: w.ada, query: { since: "nonsense" } }) },
   },
+  getKeysChanges: {
+    works: async (w) => {
+      const { next_batch: from } = await w.call(w.ada, "GET", "/v3/sync?timeout=0");
+      await w.join(await w.user(), w.room);
+      const { next_batch: to } = await w.call(w.ada, "GET", `/v3/sync?timeout=0&since=${from}`);
+      const expects = ({ changed }) => (changed.length === 1 ? "" : `one came into a room, and ${changed.length} are told`);
+      return { as: w.ada, query: { from, to }, expects };
+    },
+    refused: { status: 400, errcode: "M_MISSING_PARAM", request: (w) => ({ as: w.ada, query: { from: "1" } }) },
+  },
   sendMessage: {
     works: (w) => inRoom(w, { path: { eventType: "m.room.message", txnId: w.fresh("t") }, body: { msgtype: "m.text", body: "hello" } }),
     refused: { status: 403, errcode: "M_FORBIDDEN", request: async (w) => ({ ...inRoom(w, { path: { eventType: "m.room.message", txnId: w.fresh("t") }, body: {} }), as: await w.user() }) },
