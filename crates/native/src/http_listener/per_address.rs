@@ -7,7 +7,10 @@ use std::{
 
 use warren::homeserver::rate_limits::subscriber;
 
-/// Of all that there may be. This machine's own addresses are not counted: a proxy on it speaks for everybody.
+use crate::public_addresses::is_public;
+
+/// Of all that there may be. Addresses of private networks, and this machine's own, are not held to it: a proxy at one speaks
+/// for everybody.
 const PER_ADDRESS_MAX: usize = 256;
 
 #[derive(Clone, Default)]
@@ -25,7 +28,7 @@ impl PerAddress {
         let address = subscriber(address);
         let mut counts = self.lock();
         let count = counts.entry(address).or_default();
-        if *count >= PER_ADDRESS_MAX && !address.to_canonical().is_loopback() {
+        if *count >= PER_ADDRESS_MAX && is_public(address) {
             return None;
         }
         *count += 1;
@@ -55,17 +58,19 @@ mod tests {
     fn nobody_alone_has_all_connections() {
         let addresses = PerAddress::default();
         let count = |address: &str| addresses.count(address.parse().unwrap());
-        let mut held: Vec<_> = (0..PER_ADDRESS_MAX).map(|_| count("192.0.2.1").unwrap()).collect();
-        assert!(count("192.0.2.1").is_none() && count("::ffff:192.0.2.1").is_none());
-        assert!(count("192.0.2.2").is_some());
+        let mut held: Vec<_> = (0..PER_ADDRESS_MAX).map(|_| count("203.0.112.1").unwrap()).collect();
+        assert!(count("203.0.112.1").is_none() && count("::ffff:203.0.112.1").is_none());
+        assert!(count("203.0.112.2").is_some());
         held.pop();
-        assert!(count("192.0.2.1").is_some());
+        assert!(count("203.0.112.1").is_some());
         held.clear();
         assert!(addresses.lock().is_empty());
-        // One subscriber has many addresses of IPv6; a proxy on this machine speaks for everybody.
-        let _held: Vec<_> = (0..PER_ADDRESS_MAX).map(|n| count(&format!("2001:db8:1:2::{n:x}")).unwrap()).collect();
-        assert!(count("2001:db8:1:2::ffff").is_none() && count("2001:db8:1:3::1").is_some());
-        let own: Vec<_> = (0..2 * PER_ADDRESS_MAX).map(|_| count("127.0.0.1")).collect();
-        assert!(own.iter().all(Option::is_some));
+        // One subscriber has many addresses of IPv6; a proxy nearby speaks for everybody.
+        let _held: Vec<_> = (0..PER_ADDRESS_MAX).map(|n| count(&format!("2a00:1450:1:2::{n:x}")).unwrap()).collect();
+        assert!(count("2a00:1450:1:2::ffff").is_none() && count("2a00:1450:1:3::1").is_some());
+        for proxy in ["127.0.0.1", "172.17.0.2", "fd00::1"] {
+            let its: Vec<_> = (0..2 * PER_ADDRESS_MAX).map(|_| count(proxy)).collect();
+            assert!(its.iter().all(Option::is_some), "{proxy}");
+        }
     }
 }
