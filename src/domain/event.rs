@@ -22,7 +22,9 @@ use thiserror::Error;
 use self::{object::EventObject, reference::Reference};
 
 /// The most bytes a PDU may have as canonical JSON, signatures included (client-server API, "Size limits").
-pub const PDU_MAX_BYTES: usize = 65_535;
+pub const PDU_MAX_BYTES: usize = 65_536;
+/// The most bytes of those made here: some servers stop at what older versions of the specification said.
+pub const PDU_MADE_MAX_BYTES: usize = 65_535;
 
 /// The most levels of objects and arrays a PDU may be nested in each other, itself included. Parsers give up at 128, and
 /// a transaction around it must be readable, or it would take the other events in there with it.

@@ -15,7 +15,7 @@ use serde_json::value::RawValue as RawJsonValue;
 use thiserror::Error;
 
 use super::{
-    PDU_MAX_BYTES, PDU_NESTING_MAX, Pdu, PduError, canonical_string,
+    PDU_MADE_MAX_BYTES, PDU_NESTING_MAX, Pdu, PduError, canonical_string,
     check::event_id_of,
     nesting,
     object::{Citations, EventObject},
@@ -50,7 +50,7 @@ pub struct Position {
 /// Why a draft cannot become an event.
 #[derive(Clone, Debug, Error)]
 pub enum DraftError {
-    #[error("the event is larger than {PDU_MAX_BYTES} bytes")]
+    #[error("the event is larger than {PDU_MADE_MAX_BYTES} bytes")]
     TooLarge,
     #[error("{0}")]
     Format(String),
@@ -67,7 +67,7 @@ impl From<JsonError> for DraftError {
     }
 }
 
-/// Hashes and signs `draft` at `position`. The event is at most [`PDU_MAX_BYTES`] long and keeps the limits on ids
+/// Hashes and signs `draft` at `position`. The event is at most [`PDU_MADE_MAX_BYTES`] long and keeps the limits on ids
 /// and edges of the specification.
 pub fn seal(
     draft: Draft,
@@ -171,7 +171,7 @@ fn assemble(draft: Draft, position: Position, rules: &RoomVersionRules) -> Resul
 /// Size, format and id of a signed object.
 fn finish(object: &EventObject, rules: &RoomVersionRules) -> Result<Pdu, DraftError> {
     let json = object.to_json();
-    if json.len() > PDU_MAX_BYTES {
+    if json.len() > PDU_MADE_MAX_BYTES {
         return Err(DraftError::TooLarge);
     }
     if nesting(object.fields()) > PDU_NESTING_MAX {
