@@ -1,5 +1,6 @@
 // `npm run bench`: how fast and how large Warren is, as a table, and as JSON in bench-results/.
-// `npm run bench -- --quick` takes fewer samples; `core`, `node`, `synapse`, `federation`, `size`, `direct` or `browser` run that part only.
+// `npm run bench -- --quick` takes fewer samples; `core`, `node`, `synapse`, `federation`, `storm`, `size`, `direct` or
+// `browser` run that part only.
 import { mkdirSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -21,6 +22,7 @@ const TITLES = {
   node: "warren node, over HTTP, on a disk",
   synapse: "warren node beside Synapse (SQLite, no rate limits), one client script for both",
   federation: "Two warren nodes beside two Synapses, by HTTPS",
+  storm: "Fifty warren nodes and one link, by libp2p through a relay",
   size: "Size",
   direct: "Direct connections",
   browser: "Chromium, the real page and relay",
@@ -44,6 +46,7 @@ await task(async () => {
   const { benchDirect } = await import("../benches/direct.mjs");
   const { benchSynapse } = await import("../benches/synapse.mjs");
   const { benchFederation } = await import("../benches/federation.mjs");
+  const { benchStorm } = await import("../benches/storm.mjs");
   const { benchSize } = await import("../benches/size.mjs");
   const { benchBrowser } = await import("../benches/browser.mjs");
   const { table } = await import("../benches/table.mjs");
@@ -52,6 +55,7 @@ await task(async () => {
     node: () => benchNode(size),
     synapse: () => benchSynapse(python, size),
     federation: () => benchFederation(python, size),
+    storm: () => benchStorm(size),
     size: () => benchSize(),
     direct: () => benchDirect({ program: WARREN, wasm: MEASURED_WASM, size }),
     browser: () => benchBrowser(size),

@@ -55,6 +55,24 @@ async function startChromium({ profileDir, executablePath = findBrowser("chromiu
   return { newPage: () => context.newPage(), close: () => context.close(), raw: context };
 }
 
+/**
+ * Many people in one Chromium process, which share nothing that a page can see: storage, channels, locks and service workers
+ * are each their own, as in windows of as many private sessions. Answers one browser each.
+ */
+export async function startCrowd({ names, origin }) {
+  const { chromium } = await import("playwright-core");
+  const browser = await chromium.launch({
+    executablePath: findBrowser("chromium"),
+    headless: true,
+    args: [...(isRoot ? ["--no-sandbox"] : []), "--disable-dev-shm-usage"],
+  });
+  const person = async (name) => {
+    const context = await browser.newContext({ viewport: { width: 1100, height: 800 } });
+    return new BrowserProcess({ kind: "chromium", name, newPage: () => context.newPage(), close: () => browser.close(), raw: context }, origin);
+  };
+  return Promise.all(names.map(person));
+}
+
 async function startFirefox({ profileDir, firefoxPrefs = {} }) {
   const { default: puppeteer } = await import("puppeteer-core");
   const browser = await puppeteer.launch({

@@ -8,7 +8,7 @@ import os from "node:os";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { findBrowser } from "../../scripts/browsers.mjs";
-import { startBrowser } from "./browsers.mjs";
+import { startBrowser, startCrowd } from "./browsers.mjs";
 import { mayMakeNetworks, NetworkLab, RELAY_ADDRESS } from "./network-lab.mjs";
 import { Relay } from "./relay.mjs";
 
@@ -43,6 +43,13 @@ class Stage {
     const browser = await startBrowser(kind, { name: person, profileDir, origin: this.relay.url, ...place, ...options });
     this.#browsers.push(browser);
     return browser;
+  }
+
+  /** Starts one Chromium for many people, each with everything of their own; a browser each. */
+  async openCrowd(names) {
+    const crowd = await startCrowd({ names, origin: this.relay.url });
+    this.#browsers.push(...crowd);
+    return crowd;
   }
 
   /** Starts to measure; the function returned ends it, and notes how long it took. */

@@ -6,6 +6,7 @@
 mod audience;
 mod clock;
 mod disk;
+mod halves;
 mod network;
 mod oracle;
 mod plan;
@@ -30,6 +31,10 @@ use oracle::Verdicts;
 const SEEDS_DEFAULT: u64 = 100;
 /// So many runs at least are told before what they came to is judged as a whole.
 const RUNS_JUDGED_MIN: u64 = 50;
+
+/// How often two halves of a room meet, and within how many rounds they must agree.
+const HALVES_SEEDS: u64 = 3;
+const HALVES_ROUNDS_MAX: u64 = 40;
 
 /// Servers that follow one link at once.
 const JOINERS: usize = 50;
@@ -110,6 +115,15 @@ fn fifty_servers_join_by_one_link_at_once() {
         storm.requests,
         of(waited, 95),
     );
+}
+
+#[test]
+fn halves_that_meet_again_agree_within_a_few_rounds() {
+    let mut took_ms: Vec<_> = (1..=HALVES_SEEDS).map(halves::run).collect();
+    took_ms.sort_unstable();
+    let rounds = |percent: usize| took_ms[(took_ms.len() - 1) * percent / 100].div_ceil(halves::ROUND_MS);
+    println!("two halves of a room agree {} rounds after they meet (median), {} (p95)", rounds(50), rounds(95));
+    assert!(rounds(100) <= HALVES_ROUNDS_MAX, "{took_ms:?} ms");
 }
 
 #[test]

@@ -17,8 +17,8 @@ use warren::{
 
 use super::{clock::SimTime, random::Random};
 
-const LATENCY_MIN_MS: u64 = 2;
-const LATENCY_MAX_MS: u64 = 250;
+pub const LATENCY_MIN_MS: u64 = 2;
+pub const LATENCY_MAX_MS: u64 = 250;
 /// When a request that got lost is given up.
 const REQUEST_TIMEOUT_MS: u64 = 10_000;
 /// A request that is late arrives when it was given up already, at most so long after it was sent.
