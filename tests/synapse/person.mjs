@@ -1,6 +1,7 @@
 // A user of one homeserver, as a Matrix client sees it: what it asks for, and everything that `/sync` has told it so far.
 const PATIENCE_MS = 40_000;
 const CS = "/_matrix/client/v3";
+const PASSWORD = "correct horse";
 
 export class Refused extends Error {
   constructor(method, path, status, body) {
@@ -20,6 +21,8 @@ export class Person {
   #presence = new Map();
   #invites = new Set();
   #knocks = new Set();
+  /** By user: how often their devices were said to have changed. */
+  #devices = new Map();
 
   constructor(url, id, token) {
     Object.assign(this, { url, id, token });
@@ -28,9 +31,15 @@ export class Person {
   /** Makes an account. */
   static async register(url, username) {
     const anybody = new Person(url);
-    const body = { username, password: "correct horse", auth: { type: "m.login.dummy" } };
+    const body = { username, password: PASSWORD, auth: { type: "m.login.dummy" } };
     const { user_id: id, access_token: token } = await anybody.request("POST", `${CS}/register`, body);
     return new Person(url, id, token);
+  }
+
+  /** Logs in with one more device. */
+  async logInOnceMore() {
+    const identifier = { type: "m.id.user", user: this.id };
+    await this.request("POST", `${CS}/login`, { type: "m.login.password", identifier, password: PASSWORD });
   }
 
   /** The JSON of a success; anything else is thrown as `Refused`. */
@@ -146,6 +155,19 @@ export class Person {
     return this.until(`the presence of ${userId}`, () => this.#presence.has(userId) && wanted(this.#presence.get(userId)));
   }
 
+  /**
+   * Has the user's devices change until they are said to have changed. The first change may go untold: a Synapse that has not
+   * followed the list asks for it, and of devices without keys it finds none.
+   */
+  async untilDevicesChange(userId, change) {
+    const before = this.#devices.get(userId) ?? 0;
+    for (let tries = 0; tries < 10 && (this.#devices.get(userId) ?? 0) === before; tries++) {
+      await change();
+      await this.#sync();
+    }
+    await this.until(`news of the devices of ${userId}`, () => (this.#devices.get(userId) ?? 0) > before);
+  }
+
   untilInvited(room) {
     return this.until(`an invite to ${room}`, () => this.#invites.has(room));
   }
@@ -193,6 +215,7 @@ export class Person {
       }
     }
     for (const { sender, content } of news.presence?.events ?? []) this.#presence.set(sender, content);
+    for (const user of news.device_lists?.changed ?? []) this.#devices.set(user, (this.#devices.get(user) ?? 0) + 1);
     for (const room of Object.keys(news.rooms?.invite ?? {})) this.#invites.add(room);
     for (const room of Object.keys(news.rooms?.knock ?? {})) this.#knocks.add(room);
   }

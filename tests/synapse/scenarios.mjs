@@ -141,6 +141,18 @@ export const SCENARIOS = {
     }
   },
 
+  "devices": async (scene) => {
+    const { ada, bob } = scene;
+    const room = await sharedRoom(scene);
+    await bob.untilMembership(room, bob.id, "join");
+    for (const [one, other] of [[ada, bob], [bob, ada]]) {
+      // That the two share a room now is news of its own.
+      await one.say(room, `devices of ${one.id}`);
+      await other.untilHeard(room, `devices of ${one.id}`);
+      for (let n = 0; n < 3; n++) await other.untilDevicesChange(one.id, () => one.logInOnceMore());
+    }
+  },
+
   "knock": async (scene) => {
     const { host, ada, bob, version } = scene;
     const join_rules = { type: "m.room.join_rules", state_key: "", content: { join_rule: "knock" } };
