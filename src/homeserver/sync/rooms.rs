@@ -28,7 +28,7 @@ use crate::{
         states::State,
         timeline::{Span, has_gaps, state_at, state_following},
         user_rows,
-        visibility::{Eyes, Seen, membership_in},
+        visibility::{Eyes, Seen, Stay, membership_in},
     },
     ports::StoreError,
     storage::tables::MembershipRow,
@@ -264,6 +264,10 @@ async fn left(
     };
     let span = Span { after: since.unwrap_or(i64::MIN), through };
     let mut recent = recent_events::recent(look, &eyes, span).await?;
+    if matches!(eyes.stay(), Stay::Never) {
+        // Declined: what an invite let see of the room is seen no more, and `/messages` fills no gap in it.
+        recent.events.retain(|seen| seen.event.pdu.event_id == own.pdu.event_id);
+    }
     let saw_more = recent.events.iter().any(|seen| seen.event.pdu.event_id != own.pdu.event_id);
     if recent.events.last().is_none_or(|last| last.event.pdu.event_id != own.pdu.event_id) {
         // Whatever the filter or the room's visibility says: without it the client would not know that it is over.
