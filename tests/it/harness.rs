@@ -114,6 +114,7 @@ impl TestServer {
         seed: u64,
         options: Options,
     ) -> Self {
+        crate::refusals::listen();
         let Surroundings { pool, clock, gateways } = surroundings.clone();
         let tasks = Rc::new(PoolTasks::new(pool.borrow().spawner()));
         let store = Rc::new(FaultyStore::new(disk.open()));

@@ -1,7 +1,7 @@
 //! What is refused of other servers is said in the log, by which rule, and the room goes on.
 use std::{
     fmt::Debug,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
 };
 
 use serde_json::{Value, json};
@@ -58,6 +58,13 @@ impl Subscriber for Log {
     fn enter(&self, _: &span::Id) {}
 
     fn exit(&self, _: &span::Id) {}
+}
+
+/// Has somebody listen in the whole process, before anything is said. Else what another test's thread says for the first time
+/// just while one of these begins to listen would be taken for something that nobody wants to hear.
+pub fn listen() {
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| drop(tracing::subscriber::set_global_default(Log::default())));
 }
 
 /// Eve's scene, and Bob of an honest server.
@@ -301,9 +308,6 @@ const ATTACKS: &[Attack] = &[
 
 #[test]
 fn every_refusal_is_said_with_its_rule_and_the_room_goes_on() {
-    // With nobody to listen in the whole process, what is said for the first time just while another test's thread says it, too,
-    // would be taken for something that nobody wants to hear.
-    let _set_before = tracing::subscriber::set_global_default(Log::default());
     for (rule, attack) in ATTACKS {
         let log = Log::default();
         let _listening = tracing::subscriber::set_default(log.clone());
