@@ -1,6 +1,6 @@
 // `npm run bench`: how fast and how large Warren is, as a table, and as JSON in bench-results/.
-// `npm run bench -- --quick` takes fewer samples; `core`, `node`, `synapse`, `federation`, `storm`, `size`, `direct` or
-// `browser` run that part only.
+// `npm run bench -- --quick` takes fewer samples; `core`, `node`, `synapse`, `federation`, `storm`, `simulation`, `size`,
+// `direct` or `browser` run that part only.
 import { mkdirSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -22,6 +22,7 @@ const TITLES = {
   node: "warren node, over HTTP, on a disk",
   synapse: "warren node beside Synapse (SQLite, no rate limits), one client script for both",
   federation: "Two warren nodes beside two Synapses, by HTTPS",
+  simulation: "Simulated network, virtual time",
   storm: "Fifty warren nodes and one link, by libp2p through a relay",
   size: "Size",
   direct: "Direct connections",
@@ -30,7 +31,7 @@ const TITLES = {
 
 await task(async () => {
   const { size, parts } = parseArguments(process.argv.slice(2));
-  const needsBuild = parts.some((part) => part !== "core");
+  const needsBuild = parts.some((part) => !["core", "simulation"].includes(part));
   const tools = await setUp();
   if (needsBuild) await build();
   if (parts.includes("browser") || parts.includes("direct")) await installBrowsers();
@@ -46,6 +47,7 @@ await task(async () => {
   const { benchDirect } = await import("../benches/direct.mjs");
   const { benchSynapse } = await import("../benches/synapse.mjs");
   const { benchFederation } = await import("../benches/federation.mjs");
+  const { benchSimulation } = await import("../benches/simulation.mjs");
   const { benchStorm } = await import("../benches/storm.mjs");
   const { benchSize } = await import("../benches/size.mjs");
   const { benchBrowser } = await import("../benches/browser.mjs");
@@ -55,6 +57,7 @@ await task(async () => {
     node: () => benchNode(size),
     synapse: () => benchSynapse(python, size),
     federation: () => benchFederation(python, size),
+    simulation: (run) => benchSimulation(run),
     storm: () => benchStorm(size),
     size: () => benchSize(),
     direct: () => benchDirect({ program: WARREN, wasm: MEASURED_WASM, size }),

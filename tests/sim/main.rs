@@ -26,6 +26,7 @@ use std::{
 };
 
 use oracle::Verdicts;
+use serde_json::json;
 
 /// Runs of one invocation unless `SEEDS` says otherwise.
 const SEEDS_DEFAULT: u64 = 100;
@@ -38,6 +39,11 @@ const HALVES_ROUNDS_MAX: u64 = 40;
 
 /// Servers that follow one link at once.
 const JOINERS: usize = 50;
+
+/// Tells every sample to `npm run bench`.
+fn measured(samples: serde_json::Value) {
+    println!("measured {samples}");
+}
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
@@ -115,6 +121,7 @@ fn fifty_servers_join_by_one_link_at_once() {
         storm.requests,
         of(waited, 95),
     );
+    measured(json!({ "joined_ms": joined, "inviter_waited_ms": waited }));
 }
 
 #[test]
@@ -123,6 +130,8 @@ fn halves_that_meet_again_agree_within_a_few_rounds() {
     took_ms.sort_unstable();
     let rounds = |percent: usize| took_ms[(took_ms.len() - 1) * percent / 100].div_ceil(halves::ROUND_MS);
     println!("two halves of a room agree {} rounds after they meet (median), {} (p95)", rounds(50), rounds(95));
+    let all: Vec<_> = took_ms.iter().map(|ms| ms.div_ceil(halves::ROUND_MS)).collect();
+    measured(json!({ "agreed_rounds": all }));
     assert!(rounds(100) <= HALVES_ROUNDS_MAX, "{took_ms:?} ms");
 }
 
