@@ -9,14 +9,7 @@ export async function layCable(port) {
     if (!whole) return near.destroy();
     const far = net.connect({ host: "127.0.0.1", port, noDelay: true });
     near.setNoDelay(true);
-    for (const [socket, other] of [[near, far], [far, near]]) {
-      sockets.add(socket);
-      socket.on("error", () => other.destroy());
-      socket.on("close", () => {
-        sockets.delete(socket);
-        other.destroy();
-      });
-    }
+    tie(near, far, sockets);
     near.pipe(far).pipe(near);
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -34,6 +27,18 @@ export async function layCable(port) {
       server.close();
     },
   };
+}
+
+/** Has either end with the other; both are among `sockets` until they do. */
+export function tie(near, far, sockets) {
+  for (const [socket, other] of [[near, far], [far, near]]) {
+    sockets.add(socket);
+    socket.on("error", () => other.destroy());
+    socket.on("close", () => {
+      sockets.delete(socket);
+      other.destroy();
+    });
+  }
 }
 
 /** A port of this machine that nobody listens on right now. */

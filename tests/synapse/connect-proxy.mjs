@@ -1,6 +1,7 @@
 // Stands in for DNS: a proxy (CONNECT) that leads every name below a zone, whatever its port, to one port of this machine.
 import http from "node:http";
 import net from "node:net";
+import { tie } from "./cable.mjs";
 
 /** Starts it; resolves with its URL and the way to end it. `port()` says where the zone is by then. */
 export async function startProxy(zone, port) {
@@ -9,14 +10,7 @@ export async function startProxy(zone, port) {
   server.on("connect", ({ url }, near, head) => {
     const [, host, wanted] = /^(.*):(\d+)$/.exec(url) ?? [];
     const far = net.connect({ host: "127.0.0.1", port: host?.endsWith(`.${zone}`) ? port() : Number(wanted) });
-    for (const [socket, other] of [[near, far], [far, near]]) {
-      sockets.add(socket);
-      socket.on("error", () => other.destroy());
-      socket.on("close", () => {
-        sockets.delete(socket);
-        other.destroy();
-      });
-    }
+    tie(near, far, sockets);
     far.once("connect", () => {
       near.write("HTTP/1.1 200 Connected\r\n\r\n");
       far.write(head);
