@@ -15,6 +15,9 @@ import { setUp } from "./setup.mjs";
 import { synapse } from "./synapse.mjs";
 import { Explained, task } from "./step.mjs";
 
+/** How much of a failure's reason stands beside its name at the end. */
+const REASON_SHOWN_CHARS = 200;
+
 await task(async () => {
   const started = performance.now();
   const specification = specificationOf(process.argv.slice(2));
@@ -28,10 +31,16 @@ await task(async () => {
   const passed = results.reduce((sum, result) => sum + result.passed, 0);
   const failures = results.flatMap((result) => result.failures);
   const minutes = ((performance.now() - started) / 60_000).toFixed(1);
-  if (failures.length) console.log(`\nFailed:\n${failures.map(({ name }) => `  ${name}`).join("\n")}`);
+  if (failures.length) console.log(`\nFailed:\n${failures.map(inShort).join("\n")}`);
   console.log(`\n${minutes} min\n${passed} passed, ${failures.length} failed`);
   if (failures.length) process.exitCode = 1;
 });
+
+/** A failure in a line; where there is a reason, with how it begins. */
+function inShort({ name, message = "" }) {
+  const [reason] = message.trim().split("\n");
+  return `  ${name}${reason && `: ${reason.slice(0, REASON_SHOWN_CHARS)}`}`;
+}
 
 /** A build that fails is one failure, and no reason to lose the count of the rest. */
 async function built(stage) {

@@ -9,8 +9,16 @@ export async function measured(work) {
     // Not every driver passes on typed arrays.
     return { ms, result: ArrayBuffer.isView(result) ? [...result] : result };
   } catch (error) {
-    return { error: error?.stack ?? String(error) };
+    return { error: inFull(error) };
   }
+}
+
+/** An error with its stack and, since Firefox's stacks do not say it, what went wrong; and the same of what it is made of. */
+function inFull(error) {
+  const said = String(error);
+  const stack = error?.stack ?? "";
+  const within = error?.errors ?? (error?.cause === undefined ? [] : [error.cause]);
+  return [stack.includes(said) ? stack : `${said}\n${stack}`, ...within.map(inFull)].join("\n");
 }
 
 /** The protocol that takes everything and says so with one byte when it has all. */

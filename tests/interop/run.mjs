@@ -8,6 +8,8 @@ import { CASE_MAX_MS, Stage, part, within } from "./stage.mjs";
 
 const ECHO_BYTES = 1_000_000;
 const BROWSERS = ["chromium", "firefox"];
+/** Of a whole run, in which there are about thirty. */
+const SECOND_MEETINGS_MAX = 2;
 
 /**
  * Resolves with `{ passed, failures: [{ name, message }] }`.
@@ -40,11 +42,12 @@ export async function runInterop({ program, wasm, dials, words = [], report = co
 }
 
 async function tellAll(stage, tell, dials) {
+  const meeting = meetAgainIfNeeded();
   const bothWays = async (ones, others) => {
     for (const one of ones) {
       for (const other of others) {
-        await tell(`${one.name} dials ${other.name}`, () => meet(one, other));
-        if (!isDeaf(other, one)) await tell(`${other.name} dials ${one.name}`, () => meet(other, one));
+        await tell(`${one.name} dials ${other.name}`, () => meeting(one, other));
+        if (!isDeaf(other, one)) await tell(`${other.name} dials ${one.name}`, () => meeting(other, one));
       }
     }
   };
@@ -67,6 +70,24 @@ async function tellAll(stage, tell, dials) {
  */
 function isDeaf(dialer, listener) {
   return dialer.name === "js-libp2p in chromium" && listener.name.endsWith("in firefox");
+}
+
+/**
+ * Rarely (not once in 500 meetings that were made to find out why) Firefox says that it found no path to Chromium on the same
+ * machine, where each learns the other's address by mDNS. So there may be a few second meetings, and the report says why;
+ * of the dials in a row all have to succeed.
+ */
+function meetAgainIfNeeded() {
+  let left = SECOND_MEETINGS_MAX;
+  return async (dialer, listener) => {
+    try {
+      return await meet(dialer, listener);
+    } catch (error) {
+      if (left === 0) throw error;
+      left -= 1;
+      return `${await meet(dialer, listener)}; at first: ${error.message}`;
+    }
+  };
 }
 
 /** One dials the other; then everything that has to work over the connection does, both ways. */
