@@ -3,12 +3,12 @@
 import { useState } from "react";
 import type { Room } from "matrix-js-sdk";
 import type { Account } from "../models/account.ts";
-import { explainError } from "../models/explain-error.ts";
 import { ROOM_NAME_MAX_CHARS, roomNameProblem } from "../models/new-room.ts";
 import type { RoomFacts } from "../models/room-facts.ts";
 import { strings } from "../strings.ts";
 import { ConfirmDialog } from "./ConfirmDialog.tsx";
 import { PaneHeader } from "./PaneHeader.tsx";
+import { outcomeOf, SaveForm, type Outcome } from "./SaveForm.tsx";
 import { replaceRoute } from "./use-route.ts";
 
 export function InfoPanel({ account, room, facts }: { account: Account; room: Room; facts: RoomFacts }) {
@@ -39,25 +39,12 @@ export function InfoPanel({ account, room, facts }: { account: Account; room: Ro
 
 function Rename({ account, facts }: { account: Account; facts: RoomFacts }) {
   const [name, setName] = useState(facts.name);
-  const [outcome, setOutcome] = useState<{ saved: boolean; text: string }>();
+  const [outcome, setOutcome] = useState<Outcome>();
   const save = async (): Promise<void> => {
-    const wrong = roomNameProblem(name);
-    if (wrong !== undefined) return setOutcome({ saved: false, text: wrong });
-    try {
-      await account.client.setRoomName(facts.roomId, name.trim());
-      setOutcome({ saved: true, text: strings.general.saved });
-    } catch (error) {
-      setOutcome({ saved: false, text: explainError(error) });
-    }
+    setOutcome(await outcomeOf(roomNameProblem(name), () => account.client.setRoomName(facts.roomId, name.trim())));
   };
   return (
-    <form
-      className="form"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void save();
-      }}
-    >
+    <SaveForm onSave={() => void save()} outcome={outcome}>
       <label htmlFor="rename-room">{strings.info.nameLabel}</label>
       <div className="field-row">
         <input
@@ -74,10 +61,7 @@ function Rename({ account, facts }: { account: Account; facts: RoomFacts }) {
           {strings.general.save}
         </button>
       </div>
-      <p role="status" className={outcome?.saved === false ? "problem" : "hint"}>
-        {outcome?.text}
-      </p>
-    </form>
+    </SaveForm>
   );
 }
 

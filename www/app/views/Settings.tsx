@@ -4,13 +4,13 @@ import { useState } from "react";
 import { ICE_SERVERS_MAX, keepIceSettings, parseIceServers, readIceSettings, type IceSettings } from "../../host/index.ts";
 import type { Account } from "../models/account.ts";
 import { DISPLAY_NAME_MAX_CHARS, nameProblem } from "../models/entrance.ts";
-import { explainError } from "../models/explain-error.ts";
 import { keepTheme, keptTheme, THEMES, type Theme } from "../models/theme.ts";
 import { strings } from "../strings.ts";
 import { applyTheme } from "./apply-theme.ts";
 import { CopyButton } from "./CopyButton.tsx";
 import { usePage } from "./page.ts";
 import { PaneHeader } from "./PaneHeader.tsx";
+import { outcomeOf, SaveForm, type Outcome } from "./SaveForm.tsx";
 import { useReadable } from "./use-readable.ts";
 
 export function Settings({ account }: { account: Account }) {
@@ -37,27 +37,15 @@ export function Settings({ account }: { account: Account }) {
 function NameForm({ account }: { account: Account }) {
   const current = useReadable(account.displayName);
   const [edited, setEdited] = useState<string>();
-  const [outcome, setOutcome] = useState<{ saved: boolean; text: string }>();
+  const [outcome, setOutcome] = useState<Outcome>();
   const name = edited ?? current;
   const save = async (): Promise<void> => {
-    const wrong = nameProblem(name);
-    if (wrong !== undefined) return setOutcome({ saved: false, text: wrong });
-    try {
-      await account.setDisplayName(name);
-      setEdited(undefined);
-      setOutcome({ saved: true, text: strings.general.saved });
-    } catch (error) {
-      setOutcome({ saved: false, text: explainError(error) });
-    }
+    const came = await outcomeOf(nameProblem(name), () => account.setDisplayName(name));
+    if (came.saved) setEdited(undefined);
+    setOutcome(came);
   };
   return (
-    <form
-      className="form"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void save();
-      }}
-    >
+    <SaveForm onSave={() => void save()} outcome={outcome}>
       <label htmlFor="own-name" className="section-label">
         {strings.settings.name}
       </label>
@@ -77,10 +65,7 @@ function NameForm({ account }: { account: Account }) {
           {strings.general.save}
         </button>
       </div>
-      <p role="status" className={outcome?.saved === false ? "problem" : "hint"}>
-        {outcome?.text}
-      </p>
-    </form>
+    </SaveForm>
   );
 }
 
@@ -110,7 +95,7 @@ function Paths() {
   const { profile } = usePage();
   const words = strings.settings;
   const [settings, setSettings] = useState<IceSettings>(() => readIceSettings(profile));
-  const [outcome, setOutcome] = useState<{ saved: boolean; text: string }>();
+  const [outcome, setOutcome] = useState<Outcome>();
   const change = (changed: Partial<IceSettings>): void => {
     setSettings({ ...settings, ...changed });
     setOutcome(undefined);
@@ -124,13 +109,7 @@ function Paths() {
   return (
     <section aria-labelledby="paths-title">
       <h2 id="paths-title">{words.paths}</h2>
-      <form
-        className="form"
-        onSubmit={(event) => {
-          event.preventDefault();
-          save();
-        }}
-      >
+      <SaveForm onSave={save} outcome={outcome}>
         <label className="choice">
           <input type="checkbox" checked={settings.hideAddresses} onChange={(event) => change({ hideAddresses: event.target.checked })} />
           <span className="choice-title">{words.hideAddresses}</span>
@@ -161,10 +140,7 @@ function Paths() {
             </button>
           )}
         </div>
-        <p role="status" className={outcome?.saved === false ? "problem" : "hint"}>
-          {outcome?.text}
-        </p>
-      </form>
+      </SaveForm>
     </section>
   );
 }
