@@ -73,6 +73,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_signed_is_the_target_as_it_is_written() {
+        let (own, other) = (identity(1), identity(2));
+        let keys = own.public_key().public_key_map(own.server_name());
+        let targets = ["/a", "/a?", "/a??", "/a?b", "/a?b=", "/a?b=%20", "/a?b=+", "/%61", "/a/", "//a", "/a?b=c&", "/a?&"];
+        for signed in targets {
+            let request = |target: &str| http::Request::get(target).body(Vec::<u8>::new()).unwrap();
+            let header = sign(&request(signed), &own, other.server_name()).unwrap();
+            for came in targets {
+                let holds = verify(&header, &request(came), other.server_name(), &keys).is_ok();
+                assert_eq!(holds, signed == came, "{signed} as {came}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_signed_is_verified_whatever_the_numbers() {
         let (own, other) = (identity(1), identity(2));
         let keys = own.public_key().public_key_map(own.server_name());

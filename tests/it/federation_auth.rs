@@ -64,6 +64,21 @@ fn a_signature_is_for_one_server_one_request_and_one_body() {
 }
 
 #[test]
+fn a_query_in_which_there_is_nothing_is_part_of_what_is_signed() {
+    let network = Network::new();
+    let (server, peer) = (network.server(), network.peer());
+    let (bare, empty) = ("/_matrix/federation/v1/publicRooms", "/_matrix/federation/v1/publicRooms?");
+    for path in [bare, empty] {
+        peer.ask(&server, "GET", path, Value::Null).ok();
+    }
+    for (signed, sent) in [(bare, empty), (empty, bare)] {
+        let mut moved = peer.request(server.server_name(), "GET", signed, &Value::Null);
+        *moved.uri_mut() = sent.parse().unwrap();
+        server.send_as(peer.key(), moved).is_error(401, "M_UNAUTHORIZED");
+    }
+}
+
+#[test]
 fn a_header_that_is_no_signature_is_refused_and_said_to_be() {
     let network = Network::new();
     let (server, peer) = (network.server(), network.peer());

@@ -32,6 +32,10 @@ async fn the_web_reaches_tabs_by_their_names_and_learns_why_it_does_not() {
             let expected = json!({ "heard": VERSION, "host": name, "by_gateway": true, "bytes": 0 });
             assert_eq!((heard.status, json_of(&heard)), (200, expected));
         }
+        // The target goes as it came, as its sender signed it.
+        for target in ["/_matrix/federation/v1/publicRooms?", "/_matrix/federation/v1/publicRooms?limit=1&since=%20"] {
+            assert_eq!(json_of(&gate.ask("GET", target, name).await)["heard"], target);
+        }
         // Nothing but what servers ask of each other, of nobody but homeservers of the zone.
         for (path, host) in [
             ("/_matrix/client/versions", name),

@@ -10,6 +10,7 @@ use std::{
 };
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, KeyPair};
+use ruma::ServerName;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_rustls::rustls::{
@@ -18,9 +19,11 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
+use warren::domain::{identity::Identity, signed_request};
+
 use crate::{
     node::{Node, User, command},
-    warren::{PATIENCE, wait},
+    warren::{Answer, PATIENCE, wait},
 };
 
 /// Certifies for localhost, by files: `ca.pem`, `cert.pem`, `key.pem`.
@@ -82,7 +85,7 @@ fn start(flags: &[String]) -> Node {
     Node::start(&flags.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-fn join(node: &Node, user: &User, room: &str, via: &str) -> crate::warren::Answer {
+fn join(node: &Node, user: &User, room: &str, via: &str) -> Answer {
     let path = format!("/_matrix/client/v3/join/{room}?via={via}");
     node.request("POST", &path, Some(&user.token), &json!({}))
 }
@@ -332,6 +335,28 @@ fn what_is_no_proper_request_gets_nowhere() {
         assert!(!answer.contains("unstable_features"), "{lengths}: {answer}");
         assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{lengths}: {answer}");
     }
+}
+
+#[test]
+fn a_request_is_for_the_target_that_was_signed_as_it_was_sent() {
+    let node = Node::start(&[]);
+    let keys = node.request("GET", "/_matrix/key/v2/server", None, &Value::Null).success();
+    let own = ServerName::parse(keys["server_name"].as_str().unwrap()).unwrap();
+    let other = Identity::from_seed([7; 32], "alt").unwrap();
+    let status = |signed: &str, sent: &str| {
+        let request = http::Request::get(signed).body(Vec::<u8>::new()).unwrap();
+        let header = http::HeaderValue::from(&signed_request::sign(&request, &other, &own).unwrap());
+        let head = format!("GET {sent} HTTP/1.1\r\nhost: {own}\r\nconnection: close\r\n");
+        let mut stream = node.connect();
+        write!(stream, "{head}authorization: {}\r\n\r\n", header.to_str().unwrap()).unwrap();
+        Answer::read(stream).status
+    };
+    let targets = ["/_matrix/federation/v1/publicRooms", "/_matrix/federation/v1/publicRooms?"];
+    for target in targets {
+        assert_eq!(status(target, target), 200, "{target}");
+    }
+    assert_eq!(status(targets[0], targets[1]), 401);
+    assert_eq!(status(targets[1], targets[0]), 401);
 }
 
 #[test]

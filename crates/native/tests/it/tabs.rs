@@ -212,7 +212,8 @@ impl Tab {
         let handler: PeerHandler = Rc::new(move |caller, request| {
             let body = match request.uri().path() {
                 "/_matrix/key/v2/server" => published(&own),
-                path => {
+                _ => {
+                    let path = request.uri().to_string();
                     let host = request.headers().get("host").map(|host| host.to_str().unwrap().to_owned());
                     let by_gateway = matches!(caller, Caller::Gateway(_));
                     json!({ "heard": path, "host": host, "by_gateway": by_gateway, "bytes": request.body().len() })

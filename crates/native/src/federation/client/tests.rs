@@ -225,6 +225,19 @@ async fn a_server_is_found_as_the_specification_says() {
 }
 
 #[tokio::test]
+async fn a_request_goes_to_the_target_that_was_signed() {
+    let authority = Authority::new();
+    let station = Station::new(&authority, &["127.0.0.1"], here).await;
+    let client = Atlas::default().client(&authority, Reach::Everywhere);
+    let (at, server) = (station.address, ServerName::parse(station.address.to_string()).unwrap());
+    for target in ["/a", "/a?", "/a??", "/a?b=&", "/%61?c=%20+"] {
+        let request = Request::get(target).body(Bytes::new()).unwrap();
+        client.request(&server, Lane::Queries, request).await.unwrap();
+        assert_eq!(station.asked(), [format!("{at} {target}")]);
+    }
+}
+
+#[tokio::test]
 async fn what_a_host_says_without_sense_or_end_is_as_if_it_said_nothing() {
     let authority = Authority::new();
     let long = format!(r#"{{"m.server":"b.example","x":"{}"}}"#, "x".repeat(10_000_000));
