@@ -285,8 +285,11 @@ async fn send_next(server: &Rc<Homeserver>, destination: &OwnedServerName) -> Re
                 tracing::info!(%destination, %event_id, %error, "peer did not take an event");
             }
         }
-        // What cannot be read says nothing about what became of the events.
-        Err(error @ PeerError::Malformed { .. }) => return Ok(Round::failed(error)),
+        // What cannot be read says nothing about what became of the events, and whoever does not believe our signature (our
+        // key is new, say, and was asked for a moment ago) has not looked at them.
+        Err(error @ (PeerError::Malformed { .. } | PeerError::Refused { status: 401, .. })) => {
+            return Ok(Round::failed(error));
+        }
         Err(error) if error.is_temporary() => {
             keep_heads(server, destination, passing);
             let retry_after_ms = error.busy().map_or(0, |busy| busy.retry_after_ms);

@@ -189,3 +189,21 @@ fn a_transaction_is_repeated_under_its_own_name() {
     let paths: Vec<String> = scene.network.take_carried().into_iter().map(|carried| carried.path).collect();
     assert!(paths.len() > 2 && paths.iter().all(|path| *path == paths[0]), "{paths:?}");
 }
+
+#[test]
+fn a_server_that_does_not_believe_our_signature_yet_gets_what_was_said_meanwhile() {
+    let scene = Scene::new();
+    scene.peer.says("PUT", "/send/", 401, json!({ "errcode": "M_UNAUTHORIZED", "error": "Who are you?" }));
+    let said = scene.server.say(&scene.alice, &scene.room, "with a new key");
+    scene.server.settle();
+    assert_eq!(scene.server.homeserver.outbox()[0].waiting, 1);
+    scene.peer.unlearn();
+    scene.peer.take_heard();
+    scene.network.advance(60_000);
+    let heard = scene.peer.take_heard();
+    assert!(
+        heard.iter().any(|(path, body)| path.contains("/send/") && body.to_string().contains("with a new key")),
+        "{said}"
+    );
+    assert!(scene.server.homeserver.outbox().is_empty());
+}
