@@ -6,9 +6,12 @@ use bytes::{Bytes, BytesMut};
 use futures::future::{FutureExt, LocalBoxFuture};
 use http::Method;
 use percent_encoding::percent_decode_str;
-use ruma::api::{
-    IncomingRequest, Metadata, OutgoingResponse, OutgoingResponseExt, auth_scheme::AuthScheme,
-    error::DeserializationError, path_builder::PathBuilder,
+use ruma::{
+    ServerName,
+    api::{
+        IncomingRequest, Metadata, OutgoingResponse, OutgoingResponseExt, auth_scheme::AuthScheme,
+        error::DeserializationError, path_builder::PathBuilder,
+    },
 };
 use serde_json::value::RawValue as RawJsonValue;
 
@@ -34,6 +37,11 @@ pub trait Authenticate: AuthScheme {
 
     /// The session that the request counts for, if it is somebody's who has logged in.
     fn session(_principal: &Self::Principal) -> Option<&Session> {
+        None
+    }
+
+    /// The homeserver that signed the request, if one did.
+    fn server(_principal: &Self::Principal) -> Option<&ServerName> {
         None
     }
 }
@@ -169,6 +177,12 @@ async fn admit<A: Authenticate>(
         toll.charge(homeserver, request, session)?;
     }
     let principal = authenticated?;
+    // A peer has been counted by its connection; what others carry is counted for whoever turns out to have signed it, too.
+    if matches!(origin, Origin::Https | Origin::Gateway(_))
+        && let Some(server) = A::server(&principal)
+    {
+        homeserver.rate_limits.server(server, toll.cost, homeserver.environment.clock.now_ms())?;
+    }
     check_body(request)?;
     Ok(principal)
 }

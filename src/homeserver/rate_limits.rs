@@ -102,9 +102,9 @@ impl RateLimits {
     }
 
     /// A request by HTTPS or through a gateway that `server` has signed.
-    pub fn server(&self, server: &ServerName, now_ms: u64) -> Result<(), Exhausted> {
+    pub fn server(&self, server: &ServerName, cost: u32, now_ms: u64) -> Result<(), Exhausted> {
         let Some(kept) = &self.0 else { return Ok(()) };
-        kept.borrow_mut().servers.take(server.to_owned(), 1, now_ms)
+        kept.borrow_mut().servers.take(server.to_owned(), cost, now_ms)
     }
 }
 

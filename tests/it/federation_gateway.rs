@@ -94,6 +94,14 @@ fn a_gateway_is_held_back_and_so_is_each_server_behind_it() {
     let answered = (0..1_200).take_while(|turn| ask(&one, &one, *turn).status != 429).count();
     assert_eq!(answered, 1_000);
     ask(&another, &another, 0).ok();
+    // What costs more takes more of it.
+    let dear = network.peer();
+    let state = "/_matrix/federation/v1/state/!nowhere?event_id=$nothing";
+    let ask_for_state = |turn: usize| {
+        let request = dear.request(server.server_name(), "GET", state, &json!(null));
+        server.send_through(gateways[turn % gateways.len()], request).status
+    };
+    assert_eq!((0..100).take_while(|turn| ask_for_state(*turn) == 404).count(), 1_000 / 20);
 }
 
 #[test]
