@@ -17,7 +17,7 @@ use super::{
     room_view::{ReadError, RoomView},
     rooms::{
         Room, backfill,
-        history::{self, HistoryError},
+        history::{self, HistoryError, Onlooker},
         ingest::servers_to_ask,
     },
     timeline::{self, Span},
@@ -119,9 +119,10 @@ pub async fn for_server(
     sought: Sought,
 ) -> Result<Found, HistoryError> {
     let room = history::room_for(server, room_id, origin).await?;
+    let onlooker = Onlooker::new(server, &room, origin);
     let may_see = |event: Rc<StoredEvent>| -> LocalBoxFuture<'_, _> {
-        let room = room.clone();
-        Box::pin(async move { history::is_shown(server, &room, &event, origin).await })
+        let onlooker = &onlooker;
+        Box::pin(async move { onlooker.may_see(&event).await })
     };
     let local = search(server, &room, sought, &may_see).await?;
     local.found.map(|event| found(&event)).ok_or(HistoryError::NotFound)

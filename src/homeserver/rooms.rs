@@ -27,6 +27,7 @@ mod tail;
 pub mod third_party_invites;
 mod through;
 pub mod upgrade;
+pub mod waiting;
 pub mod welcome;
 
 use std::{

@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     domain::{
-        event::check::{event_id_of, parse_object},
+        event::{
+            Pdu,
+            check::{event_id_of, parse_object},
+        },
         outbox::{TRANSACTION_EDUS_MAX, TRANSACTION_PDUS_MAX},
         room_version,
         sized_cache::SizedCache,
@@ -140,9 +143,8 @@ async fn receive_room(
     }
     match server.rooms.get(room_id).await? {
         Some(room) if room.live().resident => {
-            let heads = room.live().heads.clone();
             let outcomes = ingest::ingest(server, &room, raws, origin).await?;
-            if room.live().heads != heads {
+            if ingest::may_be_ready(server, &room) {
                 append_ready_in_background(server, &room);
             }
             Ok(outcomes)
@@ -199,26 +201,26 @@ async fn withdrawn_invite(
         Err(reason) => return Ok(Some((event_id, Err(reason.into())))),
     };
     let ends = matches!(pdu.membership(), Some(MembershipState::Leave | MembershipState::Ban));
-    // We cannot judge the rest of the room. The inviter's server, which we believed once, ends an invite. A knock is
-    // ended by whoever can name it: its id is not to be guessed, so they are in the room.
-    let may_end = match row.membership {
-        MembershipState::Knock => pdu.sender.server_name() == origin && pdu.auth_events.contains(&row.event_id),
-        _ => row.sender.server_name() == origin,
-    };
-    if !ends || !may_end {
+    let Some(ended) = ended_by(&row, origin, &pdu).filter(|_| ends) else {
         let refusal = Refusal::Failed("this server is not in that room".to_owned());
         return Ok(Some((event_id, Err(refusal))));
-    }
+    };
     let position = server.positions.next().await?;
-    let row = MembershipRow {
-        membership: pdu.membership().unwrap_or(MembershipState::Leave),
-        event_id: pdu.event_id.clone(),
-        sender: pdu.sender.clone(),
-        position: position.value(),
-        stripped_state: Vec::new(),
-        invite_event: None,
-        knocked_via: None,
-        ..row
+    let row = match ended {
+        Ended::EarlierInvite => MembershipRow { earlier_invite: None, ..row },
+        Ended::Held => match row.earlier_invite.clone() {
+            Some(earlier) => MembershipRow { position: position.value(), ..*earlier },
+            None => MembershipRow {
+                membership: pdu.membership().unwrap_or(MembershipState::Leave),
+                event_id: pdu.event_id.clone(),
+                sender: pdu.sender.clone(),
+                position: position.value(),
+                stripped_state: Vec::new(),
+                invite_event: None,
+                knocked_via: None,
+                ..row
+            },
+        },
     };
     let mut batch = Batch::default();
     batch.put::<Memberships>(&key, &row);
@@ -226,6 +228,29 @@ async fn withdrawn_invite(
     drop(position);
     server.notifier.notify();
     Ok(Some((event_id, Ok(()))))
+}
+
+/// What an event ends that comes from outside.
+enum Ended {
+    /// The invite that the held one took the place of.
+    EarlierInvite,
+    /// The invite or knock that is held.
+    Held,
+}
+
+/// What `origin` ends of what is held by `pdu`, a leave or a ban: we cannot judge the rest of the room. The inviter's server,
+/// which we believed once, ends an invite, and no other's. A knock is ended by whoever can name it: its id is not to be
+/// guessed, so they are in the room.
+fn ended_by(row: &MembershipRow, origin: &ServerName, pdu: &Pdu) -> Option<Ended> {
+    let is_of_origin = |row: &MembershipRow| row.sender.server_name() == origin;
+    match row.membership {
+        MembershipState::Knock if pdu.sender.server_name() == origin && pdu.auth_events.contains(&row.event_id) => {
+            Some(Ended::Held)
+        }
+        MembershipState::Knock => None,
+        _ if is_of_origin(row) => Some(Ended::Held),
+        _ => row.earlier_invite.as_deref().filter(|earlier| is_of_origin(earlier)).map(|_| Ended::EarlierInvite),
+    }
 }
 
 /// The invite or knock that such an event would end.

@@ -8,7 +8,8 @@ use warren::{
 };
 
 use crate::{
-    federation_peer::{PeerRoom, object, value},
+    federation_keys::publishes,
+    federation_peer::{Peer, PeerRoom, object, value},
     federation_scene::Scene,
     harness::{Answer, request},
     talk::{escaped, next_batch, next_txn},
@@ -269,4 +270,88 @@ fn nobody_is_invited_past_the_room_to_a_room_we_are_in() {
     scene.peer.ask(&scene.server, "PUT", &path, body).ok();
     // The room itself did not hear of it.
     assert_eq!(scene.server.sync(&bob, None, "").get("rooms"), None);
+}
+
+/// Asks what the event rests on, by Eve's server.
+fn rests_on(scene: &Scene, event_id: &str) -> Vec<Value> {
+    let path = format!("/_matrix/federation/v1/event_auth/{}/{}", escaped(&scene.room), escaped(event_id));
+    get(scene, path).ok()["auth_chain"].as_array().unwrap().clone()
+}
+
+#[test]
+fn citing_what_one_may_not_see_does_not_show_it() {
+    let mut scene = Scene::new();
+    let hidden = json!({ "history_visibility": "joined" });
+    scene.server.set_state(&scene.alice, &scene.room, "m.room.history_visibility", "", hidden);
+    scene.server.act(&scene.alice, &scene.room, "kick", scene.eve.as_str()).ok();
+    let secret = scene.server.say(&scene.alice, &scene.room, "among ourselves");
+    scene.known = PeerRoom::join(&scene.peer, &scene.server, &scene.room, &scene.eve);
+    let draft = scene.known.draft(&scene.eve, "m.room.message", None, json!({ "body": "as you know" }));
+    let mut position = scene.known.position(&draft);
+    position.auth_events.push(secret.as_str().try_into().unwrap());
+    let curious = scene.known.seal(&scene.peer, draft, position);
+    assert!(scene.send(&curious).unwrap().contains("rejected"));
+    let told = rests_on(&scene, curious.event_id.as_str());
+    let messages: Vec<_> = told.iter().filter(|event| event["type"] == "m.room.message").collect();
+    assert_eq!(messages.len(), 1);
+    assert_eq!(messages[0]["content"], json!({}), "it is told without what it says");
+}
+
+#[test]
+fn what_has_no_place_in_the_room_is_no_message_for_anybody() {
+    let mut scene = Scene::new();
+    let other = scene.network.peer();
+    let ivy = other.user("ivy");
+    let mut ivys = PeerRoom::join(&other, &scene.server, &scene.room, &ivy);
+    let unsent = ivys.make(&other, &ivy, "m.room.message", None, json!({ "body": "only for who asks me" }));
+    other.says(
+        "GET",
+        "/event/",
+        200,
+        json!({ "pdus": [value(&unsent)], "origin": other.name(), "origin_server_ts": 1 }),
+    );
+    let draft = scene.known.draft(&scene.eve, "m.room.message", None, json!({ "body": "as ivy says" }));
+    let mut position = scene.known.position(&draft);
+    position.auth_events.push(unsent.event_id.clone());
+    let curious = scene.known.seal(&scene.peer, draft, position);
+    assert!(scene.send(&curious).unwrap().contains("rejected"));
+    assert!(scene.server.inspected_event(unsent.event_id.as_str()).is_some(), "it was fetched to judge what cites it");
+    get(&scene, format!("/_matrix/federation/v1/event/{}", escaped(unsent.event_id.as_str())))
+        .is_error(404, "M_NOT_FOUND");
+    let told = rests_on(&scene, curious.event_id.as_str());
+    assert!(!json!(told).to_string().contains("only for who asks me"));
+}
+
+#[test]
+fn a_denied_server_is_denied_with_a_dot_at_its_end() {
+    let scene = Scene::new();
+    let dotted = scene.network.peer_named("evil.example.");
+    let mallory = dotted.user("mallory");
+    let path =
+        format!("/_matrix/federation/v1/make_join/{}/{}?ver=12", escaped(&scene.room), escaped(mallory.as_str()));
+    publishes(&scene.network, &dotted);
+    dotted.ask(&scene.server, "GET", &path, Value::Null).ok();
+    for acl in [json!({ "allow": ["*"], "deny": ["evil.example"] }), json!({ "allow": ["*"], "deny": ["*.example"] })] {
+        scene.server.set_state(&scene.alice, &scene.room, "m.room.server_acl", "", acl);
+        dotted.ask(&scene.server, "GET", &path, Value::Null).is_error(403, "M_FORBIDDEN");
+    }
+}
+
+#[test]
+fn a_name_that_is_the_port_of_another_has_seen_nothing_of_what_that_one_saw() {
+    let scene = Scene::new();
+    let hidden = json!({ "history_visibility": "joined" });
+    scene.server.set_state(&scene.alice, &scene.room, "m.room.history_visibility", "", hidden);
+    let [ported, port] = ["host.example:8448", "8448"].map(|name| {
+        let peer = scene.network.peer_named(name);
+        publishes(&scene.network, &peer);
+        peer
+    });
+    PeerRoom::join(&ported, &scene.server, &scene.room, &ported.user("olga"));
+    let secret = scene.server.say(&scene.alice, &scene.room, "for olga");
+    PeerRoom::join(&port, &scene.server, &scene.room, &port.user("pat"));
+    let path = format!("/_matrix/federation/v1/event/{}", escaped(&secret));
+    let told = |peer: &Peer| peer.ask(&scene.server, "GET", &path, Value::Null).ok()["pdus"][0]["content"].clone();
+    assert_eq!(told(&ported)["body"], "for olga");
+    assert_eq!(told(&port), json!({}));
 }

@@ -4,15 +4,18 @@ use std::rc::Rc;
 use ruma::{OwnedUserId, RoomVersionId};
 use serde_json::{Value, json};
 use warren::{
-    domain::{event::Pdu, room_version::SUPPORTED},
+    domain::{
+        event::{Pdu, draft::seal_template},
+        room_version::{self, SUPPORTED},
+    },
     homeserver::rooms::invite,
 };
 
 use crate::{
     federation_network::Network,
-    federation_peer::{Peer, PeerRoom, value},
+    federation_peer::{Peer, PeerRoom, object, value},
     harness::{Answer, TestServer, TestUser},
-    talk::escaped,
+    talk::{escaped, next_txn},
 };
 
 /// Bob's homeserver, and a room on a server that is but a key, whose owner invites.
@@ -283,4 +286,76 @@ fn an_invite_as_of_old_is_of_a_room_of_old() {
     put(&good, json!([])).is_error(400, "M_BAD_JSON");
     put(&path("nonsense"), value(&invite)).is_error(400, "M_INVALID_PARAM");
     assert_eq!(den.invites(), 0);
+}
+
+/// Alice's room on one homeserver, to which Bob of another is invited, and Eve, whose server knows the room's id and no more.
+struct Usurper {
+    network: Network,
+    a: TestServer,
+    alice: TestUser,
+    b: TestServer,
+    bob: TestUser,
+    room: String,
+    stranger: Rc<Peer>,
+}
+
+impl Usurper {
+    fn new() -> Self {
+        let (network, (a, alice), (b, bob)) = Network::pair();
+        let room = a.create_room(&alice, json!({ "preset": "private_chat", "room_version": "11" }));
+        a.act(&alice, &room, "invite", &bob.id).ok();
+        let stranger = network.peer();
+        Self { network, a, alice, b, bob, room, stranger }
+    }
+
+    fn member(&self, membership: &str) -> Pdu {
+        let event = json!({
+            "type": "m.room.member", "room_id": self.room, "sender": self.stranger.user("eve"), "state_key": self.bob.id,
+            "content": { "membership": membership }, "prev_events": [], "auth_events": [], "depth": 1,
+            "origin_server_ts": next_txn(),
+        });
+        let rules = room_version::rules(&RoomVersionId::V11).unwrap();
+        seal_template(object(event), &self.stranger.identity, &rules).unwrap()
+    }
+
+    /// Eve invites Bob as well.
+    fn take_the_place(&self) {
+        let invite = self.member("invite");
+        let id = escaped(invite.event_id.as_str());
+        let path = format!("/_matrix/federation/v2/invite/{}/{id}", escaped(&self.room));
+        let body = json!({ "room_version": "11", "event": value(&invite), "invite_room_state": [] });
+        self.stranger.ask(&self.b, "PUT", &path, body).ok();
+    }
+
+    /// Who invites Bob, as he is told.
+    fn inviter(&self) -> Option<String> {
+        let told = self.b.sync(&self.bob, None, "")["rooms"]["invite"][&self.room]["invite_state"]["events"].clone();
+        let of_bob = |event: &&Value| event["type"] == "m.room.member" && event["state_key"] == json!(self.bob.id);
+        Some(told.as_array()?.iter().find(of_bob)?["sender"].as_str()?.to_owned())
+    }
+}
+
+#[test]
+fn an_invite_is_not_lost_to_one_of_a_server_that_is_not_in_the_room() {
+    let story = Usurper::new();
+    let Usurper { a, alice, b, bob, room, stranger, .. } = &story;
+    (0..2).for_each(|_| story.take_the_place());
+    assert_eq!(story.inviter().as_deref(), Some(stranger.user("eve").as_str()));
+    assert_eq!(stranger.send_pdu(b, &story.member("leave")), None);
+    assert_eq!(story.inviter().as_ref(), Some(&alice.id), "who withdraws an invite withdraws one's own");
+    story.take_the_place();
+    b.join(bob, room);
+    b.settle();
+    assert_eq!(a.membership(room, &bob.id).as_deref(), Some("join"));
+}
+
+#[test]
+fn an_earlier_invite_is_withdrawn_by_who_sent_it() {
+    let story = Usurper::new();
+    story.take_the_place();
+    story.a.act(&story.alice, &story.room, "kick", &story.bob.id).ok();
+    story.network.settle();
+    assert!(story.inviter().is_some());
+    assert_eq!(story.stranger.send_pdu(&story.b, &story.member("leave")), None);
+    assert_eq!(story.inviter(), None);
 }

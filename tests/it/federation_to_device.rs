@@ -81,6 +81,8 @@ fn what_a_server_may_not_send_to_devices_is_ignored() {
         edu(other.user("fay").as_str(), &id(), good()),
         edu(&bob.id, &id(), good()),
         edu("eve", &id(), good()),
+        // Of an id that clients are told of by no event.
+        edu(&format!("@ev\u{e9}:{}", peer.name()), &id(), good()),
         // Not as it should be.
         edu(eve.as_str(), &"i".repeat(33), good()),
         edu(eve.as_str(), "", good()),

@@ -45,8 +45,9 @@ fn each_attack_has_a_number_a_test_of_its_own_and_a_check_to_switch_off() {
     let (rows, entries) = (rows(), entries());
     assert!(rows.len() >= ATTACKS_MIN, "{}", rows.len());
     let mut tests = BTreeSet::new();
-    for (n, [number, _, _, test, _]) in rows.iter().enumerate() {
-        assert_eq!(*number, format!("H{:02}", n + 1));
+    let number_of = |number: &String| number[1..].parse::<usize>().unwrap();
+    assert!(rows.is_sorted_by(|[before, ..], [after, ..]| number_of(before) < number_of(after)), "in order, each once");
+    for [number, _, _, test, _] in &rows {
         assert!(tests.insert(test), "{number}: {test} is another attack's test");
     }
     let numbers: Vec<_> = rows.iter().map(|row| &row[0]).collect();

@@ -62,6 +62,7 @@ mod federation_directory;
 mod federation_gateway;
 mod federation_history;
 mod federation_hostile_access;
+mod federation_hostile_costs;
 mod federation_hostile_events;
 mod federation_hostile_history;
 mod federation_hostile_invites;

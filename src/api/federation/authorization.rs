@@ -15,6 +15,6 @@ pub async fn get_event_authorization(
     request: v1::Request,
 ) -> Result<v1::Response, ApiError> {
     let room = history::room_for(homeserver, &request.room_id, &origin).await?;
-    let chain = history::auth_chain_of(homeserver, &room, &request.event_id).await?;
+    let chain = history::auth_chain_of(homeserver, &room, &request.event_id, &origin).await?;
     Ok(v1::Response::new(chain.iter().map(|pdu| pdu.raw()).collect()))
 }

@@ -23,12 +23,27 @@ pub type StateMap = BTreeMap<(StateEventType, String), OwnedEventId>;
 
 #[derive(Debug, Error)]
 pub enum ResolveError {
-    /// Load these into the view and call again. Each call may ask for more: chains are only known as they are walked.
-    #[error("{} events needed to resolve state are not in the view", .0.len())]
-    Missing(BTreeSet<OwnedEventId>),
+    /// Load these into the view and call again. Each call may ask for more, a few times.
+    #[error("events needed to resolve state are not in the view: {0:?}")]
+    Missing(Wanted),
     /// An event in the chains is malformed beyond the rules.
     #[error("state cannot be resolved: {0}")]
     Invalid(String),
+}
+
+/// Events that the view lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub events: BTreeSet<OwnedEventId>,
+    /// These, and everything that they rest on by their `auth_events`: asked for one generation after the other, a chain
+    /// would be walked anew for each of its events.
+    pub chains: BTreeSet<OwnedEventId>,
+}
+
+impl Wanted {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.chains.is_empty()
+    }
 }
 
 /// The one state that every server holding the same events agrees on. What `events` must hold: [`Fork::settle`].
@@ -135,7 +150,7 @@ impl<'a> Fork<'a> {
 /// The events at hand, and a note of every one that was wanted in vain.
 struct View<'a> {
     events: &'a BTreeMap<OwnedEventId, Rc<Pdu>>,
-    missing: RefCell<BTreeSet<OwnedEventId>>,
+    missing: RefCell<Wanted>,
 }
 
 impl<'a> View<'a> {
@@ -144,9 +159,13 @@ impl<'a> View<'a> {
     }
 
     fn get(&self, id: &EventId) -> Option<&'a Pdu> {
+        self.look(id, |missing| &mut missing.events)
+    }
+
+    fn look(&self, id: &EventId, wanted: fn(&mut Wanted) -> &mut BTreeSet<OwnedEventId>) -> Option<&'a Pdu> {
         let found = self.events.get(id).map(|event| &**event);
         if found.is_none() {
-            self.missing.borrow_mut().insert(id.to_owned());
+            wanted(&mut self.missing.borrow_mut()).insert(id.to_owned());
         }
         found
     }
@@ -158,12 +177,13 @@ impl<'a> View<'a> {
 
     /// Everything reachable from `roots` along `auth_events`, the roots excluded unless one authorizes another.
     fn auth_chain<'b>(&self, roots: impl IntoIterator<Item = &'b EventId>) -> BTreeSet<&'a EventId> {
+        let link = |id: &EventId| self.look(id, |missing| &mut missing.chains);
         let mut chain = BTreeSet::new();
-        let mut pending: Vec<&'a Pdu> = roots.into_iter().filter_map(|id| self.get(id)).collect();
+        let mut pending: Vec<&'a Pdu> = roots.into_iter().filter_map(link).collect();
         while let Some(event) = pending.pop() {
             for id in &event.auth_events {
                 if chain.insert(&**id) {
-                    pending.extend(self.get(id));
+                    pending.extend(link(id));
                 }
             }
         }

@@ -1,11 +1,19 @@
 //! Appending to a room: working copies of what is live, one batch, one commit, then adoption. Under the room's lock.
+mod commit;
 mod device_lists;
+mod draft;
 mod foretold;
+mod heads;
+mod lookup;
 mod members;
+mod outbox;
 mod redactions;
 mod relations;
 
-pub use self::members::{changed_members, strip};
+pub use self::{
+    lookup::EventView,
+    members::{changed_members, strip},
+};
 
 use std::{
     cell::RefCell,
@@ -15,42 +23,31 @@ use std::{
 
 use ruma::{
     EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId,
-    events::{StateEventType, TimelineEventType, room::member::MembershipState},
+    events::{StateEventType, TimelineEventType},
     room_version_rules::RoomVersionRules,
 };
 use thiserror::Error;
 
 use self::{foretold::Foretold, relations::FreshRelations};
 use super::{
-    Live, Members, Room,
+    Live, Room,
     policy::{self, PolicyError},
+    waiting,
 };
 use crate::{
     domain::{
-        event::{
-            Pdu,
-            draft::{self, Draft, DraftError},
-            reference,
-        },
+        event::{Pdu, draft::DraftError, reference},
         room::{
             admit::{self, Verdict},
-            destinations::destinations,
-            extremities,
-            resolve::{Fork, ResolveError, StateMap},
+            resolve::StateMap,
         },
     },
     homeserver::{
-        Homeserver, device_lists::moves, edus::presence, events::StoredEvent, guests, heads::quiet,
-        positions::Position, queueing::FairGuard, refusals, states::State, unread,
+        Homeserver, events::StoredEvent, positions::Position, queueing::FairGuard, refusals, states::State, unread,
     },
     ports::{Batch, Durability, StoreError},
-    storage::tables::{
-        EventHeader, Outbox, OutboxRow, RelationsIndex, RoomRow, Rooms as RoomsTable, StoredVerdict, Timeline,
-    },
+    storage::tables::{EventHeader, RelationsIndex, RoomRow, StoredVerdict, Timeline},
 };
-
-/// Rounds of loading what a pure rule asked for. Each round follows auth chains one step further at least.
-const LOAD_ROUNDS_MAX: usize = 100_000;
 
 /// Events kept for one server that is away; further ones it fetches when it is back.
 pub const OUTBOX_ROWS_PER_SERVER_MAX: usize = 10_000;
@@ -117,6 +114,8 @@ pub struct Append<'a> {
     joining: Vec<OwnedUserId>,
     /// Who was joined and no longer is.
     leaving: Vec<OwnedUserId>,
+    /// Which events of the room begin to wait for others, and which no longer do.
+    pub(super) waiting: waiting::Changes,
 }
 
 impl<'a> Append<'a> {
@@ -176,6 +175,7 @@ impl<'a> Append<'a> {
             notified: Vec::new(),
             joining: Vec::new(),
             leaving: Vec::new(),
+            waiting: waiting::Changes::default(),
         }
     }
 
@@ -202,82 +202,6 @@ impl<'a> Append<'a> {
             self.absent.borrow_mut().insert(id.clone());
         }
         Ok(ids.iter().map(|id| self.fresh.get(id).or_else(|| read.get(id)).cloned()).collect())
-    }
-
-    /// Drafts, signs, judges and appends an event of a local user at the end of the room.
-    pub async fn draft(
-        &mut self,
-        draft: Draft,
-        client_txn: Option<(OwnedDeviceId, String)>,
-    ) -> Result<Rc<Pdu>, AppendError> {
-        let pdu = self.seal(draft).await?;
-        self.append_local(pdu, client_txn).await
-    }
-
-    /// Drafts and signs an event on top of the room as it is, and checks that the rules allow it.
-    pub async fn seal(&self, draft: Draft) -> Result<Pdu, AppendError> {
-        let position = self.position_for(&draft).await?;
-        let pdu = draft::seal(draft, position, &self.server.identity, &self.room.rules)?;
-        match self.admit(&pdu, &self.live.state).await? {
-            Verdict::Accepted => Ok(pdu),
-            Verdict::SoftFailed { rule } | Verdict::Rejected { rule } => Err(AppendError::Forbidden(rule)),
-        }
-    }
-
-    /// Appends an event that `seal` made in this append, or before others of the room were appended.
-    pub async fn append_local(
-        &mut self,
-        pdu: Pdu,
-        client_txn: Option<(OwnedDeviceId, String)>,
-    ) -> Result<Rc<Pdu>, AppendError> {
-        let heads = &self.live.heads;
-        let is_newest = pdu.prev_events.len() == heads.len().min(extremities::PREV_EVENTS_MAX)
-            && pdu.prev_events.iter().all(|prev| heads.contains(prev));
-        let state_before = if is_newest { self.live.state.clone() } else { self.state_after(&pdu.prev_events).await? };
-        if !is_newest {
-            match self.admit(&pdu, &state_before).await? {
-                Verdict::Accepted => {}
-                Verdict::SoftFailed { rule } | Verdict::Rejected { rule } => return Err(AppendError::Forbidden(rule)),
-            }
-        }
-        self.note_new(pdu.event_id.clone());
-        self.place(pdu, state_before, Verdict::Accepted, Placement::Live, Audience::Room { except: None }, client_txn)
-            .await
-    }
-
-    /// What a new event would cite now: `prev_events`, `auth_events`, depth and time.
-    pub async fn position_for(&self, draft: &Draft) -> Result<draft::Position, AppendError> {
-        let types = draft::auth_types(
-            &draft.kind,
-            &draft.sender,
-            draft.state_key.as_deref(),
-            &draft.content,
-            &self.room.rules.authorization,
-        )
-        .map_err(AppendError::Forbidden)?;
-        let auth_events =
-            types.iter().filter_map(|(kind, key)| self.live.state.get(kind, key)).cloned().collect::<BTreeSet<_>>();
-        let heads = self.require(&self.live.heads).await?;
-        let heads: Vec<_> = heads.iter().map(|head| (head.pdu.event_id.clone(), head.pdu.depth)).collect();
-        let (prev_events, depth) = extremities::cite(&heads);
-        let auth_events: Vec<_> = auth_events.into_iter().collect();
-        Ok(draft::Position {
-            hashes: self.hashes_of(&[&*prev_events, &*auth_events].concat()).await?,
-            prev_events,
-            auth_events,
-            depth,
-            origin_server_ts: self.server.event_times.next(self.server.environment.clock.now_ms()),
-        })
-    }
-
-    /// What room versions 1 and 2 want beside the ids of other events.
-    async fn hashes_of(&self, ids: &[OwnedEventId]) -> Result<BTreeMap<OwnedEventId, String>, AppendError> {
-        let rules = &self.room.rules;
-        if !reference::has_hashes(rules) {
-            return Ok(BTreeMap::new());
-        }
-        let events = self.require(ids).await?;
-        Ok(events.iter().map(|event| (event.pdu.event_id.clone(), event.pdu.reference_hash(rules))).collect())
     }
 
     /// Judges a received event whose ancestry is in the store and appends it as its verdict demands.
@@ -420,102 +344,9 @@ impl<'a> Append<'a> {
         .await
     }
 
-    /// Runs a pure rule that looks events up, loading what it asked for and running it again until it asks no more.
-    pub async fn with_events<T>(&self, rule: impl Fn(&EventView) -> Result<T, AppendError>) -> Result<T, AppendError> {
-        self.with_events_from(EventView::default(), rule).await
-    }
-
-    /// As `with_events`, beginning with what is at hand.
-    async fn with_events_from<T>(
-        &self,
-        mut view: EventView,
-        rule: impl Fn(&EventView) -> Result<T, AppendError>,
-    ) -> Result<T, AppendError> {
-        for _ in 0..LOAD_ROUNDS_MAX {
-            let result = rule(&view);
-            let wanted: Vec<OwnedEventId> = view.wanted.take().into_iter().collect();
-            if wanted.is_empty() {
-                return result;
-            }
-            for event in self.require(&wanted).await? {
-                view.events.insert(event.pdu.event_id.clone(), event.pdu.clone());
-            }
-        }
-        Err(AppendError::Unresolvable("its auth chain has no end".to_owned()))
-    }
-
-    /// Writes everything, then makes it what the room is.
-    pub async fn commit(mut self) -> Result<(), AppendError> {
-        self.announce_devices().await?;
-        let row = self.complete();
-        self.server.database.commit(std::mem::take(&mut self.batch)).await?;
-        self.adopt(row);
-        Ok(())
-    }
-
-    /// Like [`Self::commit`] of this room and `other` at once: what stops in between has changed neither.
-    pub async fn commit_with(mut self, mut other: Append<'_>) -> Result<(), AppendError> {
-        self.announce_devices().await?;
-        other.announce_devices().await?;
-        let (row, other_row) = (self.complete(), other.complete());
-        let mut batch = std::mem::take(&mut self.batch);
-        batch.append(std::mem::take(&mut other.batch));
-        self.server.database.commit(batch).await?;
-        self.adopt(row);
-        other.adopt(other_row);
-        Ok(())
-    }
-
-    /// Puts into the batch what sums up the rest; it is then ready to be written.
-    fn complete(&mut self) -> RoomRow {
-        let row = RoomRow {
-            num: self.room.num,
-            version: self.room.version.clone(),
-            create_event: self.room.create_event.clone(),
-            heads: self.live.heads.clone(),
-            state: self.live.state.id,
-            resident: self.live.resident,
-            newest_order: self.live.newest_order,
-            relations: self.live.relations,
-        };
-        self.write_relations();
-        self.batch.put::<RoomsTable>(&self.room.id, &row);
-        row
-    }
-
-    /// Makes what was written what the room is, and tells whom it concerns.
-    fn adopt(mut self, row: RoomRow) {
-        for event in std::mem::take(&mut self.fresh).into_values() {
-            self.server.rooms.events.remember(event);
-        }
-        let newest_order = self.room.live().newest_order;
-        let happened = self.timeline_grew.iter().filter(|event| event.header.order > Some(newest_order));
-        self.server.favourites.heard(&self.room.id, happened.map(|event| event.pdu.sender.server_name()));
-        let grown = self.timeline_grew.iter();
-        let grown = grown.filter_map(|event| Some((event.header.order?, event.pdu.event_id.clone())));
-        let guest_access = |live: &Live| live.state.get(&StateEventType::RoomGuestAccess, "").cloned();
-        let lets_in_others = guest_access(&self.room.live()) != guest_access(&self.live);
-        let other_heads = self.room.live().heads != self.live.heads;
-        self.server.rooms.adopt(&self.room, row, self.live.clone(), grown);
-        if let Some(server) = self.server.itself.upgrade().filter(|_| other_heads) {
-            quiet::changed(&server, &self.room);
-        }
-        if lets_in_others {
-            guests::access_changed(self.server, &self.room);
-        }
-        let mut concerned: BTreeSet<OwnedUserId> = std::mem::take(&mut self.notified).into_iter().collect();
-        concerned.extend(self.unread.iter().map(|change| change.user().to_owned()));
-        self.server.unread.adopt(&self.room.id, std::mem::take(&mut self.unread));
-        if let Some(position) = self.positions.last().map(Position::value) {
-            presence::joined(self.server, &self.room, &self.joining, position);
-        }
-        moves::moved(self.server, &self.room, &self.joining, &self.leaving);
-        self.positions.clear();
-        concerned.iter().for_each(|user| self.server.pushes.wake(user));
-        self.server.notifier.notify();
-        for (destination, rows) in &self.queued {
-            self.server.sender.queued(destination, *rows);
-        }
+    /// Gives up everything but the room's lock.
+    pub fn discard(self) -> Option<FairGuard<'a>> {
+        self._guard
     }
 
     /// Notes that an event of this append was sent later than it was asked for.
@@ -530,28 +361,11 @@ impl<'a> Append<'a> {
         self.batch.durability = Durability::Strict;
     }
 
-    /// Replaces the room's state and heads by what a peer vouched for when we joined through it.
-    pub async fn adopt_state(&mut self, state: State) -> Result<(), AppendError> {
-        let position = self.next_position().await?;
-        self.live.heads.clear();
-        self.change_state(state, position).await
-    }
-
     pub(super) async fn next_position(&mut self) -> Result<u64, StoreError> {
         let position = self.server.positions.next().await?;
         let value = position.value();
         self.positions.push(position);
         Ok(value)
-    }
-
-    /// Has the room end in one more accepted event, which its other heads do not follow.
-    pub async fn end_in(&mut self, event_id: OwnedEventId) -> Result<(), AppendError> {
-        let heads: BTreeSet<_> = self.live.heads.drain(..).chain([event_id]).collect();
-        self.live.heads = heads.into_iter().collect();
-        let heads = self.live.heads.clone();
-        let current = self.state_after(&heads).await?;
-        let position = self.next_position().await?;
-        self.change_state(current, position).await
     }
 
     async fn place(
@@ -627,129 +441,6 @@ impl<'a> Append<'a> {
         order
     }
 
-    /// Moves heads and current state past a new accepted event.
-    async fn advance(
-        &mut self,
-        pdu: &Rc<Pdu>,
-        followed: bool,
-        state_after: &State,
-        position: u64,
-    ) -> Result<(), AppendError> {
-        let hidden = self.hidden_prevs(pdu).await?;
-        let heads: BTreeSet<_> = self.live.heads.iter().cloned().collect();
-        let mut heads = extremities::advance(&heads, pdu, &|id| hidden.get(id).cloned());
-        if followed && heads.len() > 1 {
-            // It came late: an event that follows it is here already, so it is no extremity.
-            heads.remove(&pdu.event_id);
-        }
-        self.live.heads = heads.into_iter().collect();
-        let current = match self.live.heads.as_slice() {
-            [only] if *only == pdu.event_id => state_after.clone(),
-            heads => {
-                let heads = heads.to_vec();
-                self.state_after(&heads).await?
-            }
-        };
-        self.change_state(current, position).await
-    }
-
-    /// Notes with the event what the room's state is now, for syncs that ask what it was then.
-    fn note_current_state(&mut self, pdu: &Rc<Pdu>, state_after: &State) {
-        if self.live.state.id != state_after.id {
-            let header =
-                EventHeader { state_current: Some(self.live.state.id), ..self.fresh[&pdu.event_id].header.clone() };
-            self.store((**pdu).clone(), header);
-        }
-    }
-
-    /// The previous events of those that `pdu` follows but clients never saw (soft-failed, rejected).
-    async fn hidden_prevs(&self, pdu: &Pdu) -> Result<BTreeMap<OwnedEventId, Vec<OwnedEventId>>, StoreError> {
-        let mut hidden = BTreeMap::new();
-        let mut pending = pdu.prev_events.clone();
-        while !pending.is_empty() && hidden.len() < extremities::HIDDEN_WALK_MAX {
-            let events = self.events(&pending).await?;
-            pending.clear();
-            for event in events.into_iter().flatten() {
-                let known = hidden.contains_key(&event.pdu.event_id);
-                if !event.is_accepted() && !event.is_outlier() && !known {
-                    pending.extend(event.pdu.prev_events.iter().cloned());
-                    hidden.insert(event.pdu.event_id.clone(), event.pdu.prev_events.clone());
-                }
-            }
-        }
-        Ok(hidden)
-    }
-
-    /// Queues the event for the servers that must hear of it from us.
-    fn address(
-        &mut self,
-        pdu: &Rc<Pdu>,
-        position: u64,
-        before: &Members,
-        target_before: Option<&MembershipState>,
-        except: Option<OwnedServerName>,
-    ) {
-        let own = self.server.server_name();
-        let after = self.live.members.servers();
-        let mut servers = destinations(pdu, own, &before.servers(), &after, target_before);
-        if pdu.membership() == Some(MembershipState::Invite)
-            && let Some(target) = pdu.target().map(|user| user.server_name())
-            && !before.has_server(target)
-        {
-            // It hears of the invite by an invite request.
-            servers.remove(target);
-        }
-        for server in servers.into_iter().filter(|server| Some(server) != except.as_ref()) {
-            if self.server.sender.waiting(&server) >= OUTBOX_ROWS_PER_SERVER_MAX {
-                // It has been away for long: our heads will tell it what it missed.
-                continue;
-            }
-            self.batch.put::<Outbox>(&(server.clone(), position), &OutboxRow::Pdu(pdu.event_id.clone()));
-            *self.queued.entry(server).or_default() += 1;
-        }
-    }
-
-    /// Queues an invite request that could not be made at once.
-    pub async fn queue_invite(&mut self, server: &OwnedServerName, event_id: OwnedEventId) -> Result<(), StoreError> {
-        let position = self.next_position().await?;
-        self.batch.put::<Outbox>(&(server.clone(), position), &OutboxRow::Invite(event_id));
-        *self.queued.entry(server.clone()).or_default() += 1;
-        Ok(())
-    }
-
-    async fn resolve(&mut self, states: &[State]) -> Result<State, AppendError> {
-        let fork = Fork::of(states.iter().map(|state| state.entries.iter()));
-        let settled = self
-            .with_events(|view| match fork.settle(&self.room.rules, &view.events) {
-                Ok(settled) => Ok(settled),
-                Err(ResolveError::Missing(wanted)) => {
-                    view.wanted.borrow_mut().extend(wanted);
-                    Err(AppendError::Unresolvable("events are missing".to_owned()))
-                }
-                Err(ResolveError::Invalid(reason)) => Err(AppendError::Unresolvable(reason)),
-            })
-            .await?;
-        let contested = fork.contested();
-        let is_settled = |state: &&State| contested.iter().all(|key| state.entries.get(key) == settled.get(key));
-        if let Some(state) = states.iter().find(is_settled) {
-            return Ok(state.clone());
-        }
-        let base = &states[0];
-        let empty = contested.into_iter().filter(|key| !settled.contains_key(*key) && base.entries.contains_key(key));
-        let (empty, settled) = (empty.cloned().collect(), settled.into_iter().collect());
-        Ok(self.server.rooms.states.change(base, settled, empty, &mut self.batch).await?)
-    }
-
-    async fn require(&self, ids: &[OwnedEventId]) -> Result<Vec<Rc<StoredEvent>>, AppendError> {
-        let events = self.events(ids).await?;
-        let missing: BTreeSet<_> =
-            ids.iter().zip(&events).filter(|(_, event)| event.is_none()).map(|(id, _)| id.clone()).collect();
-        if !missing.is_empty() {
-            return Err(AppendError::Missing(missing));
-        }
-        Ok(events.into_iter().flatten().collect())
-    }
-
     pub(super) fn store(&mut self, pdu: Pdu, header: EventHeader) -> Rc<Pdu> {
         let pdu = Rc::new(pdu);
         let event = Rc::new(StoredEvent { pdu: pdu.clone(), header });
@@ -766,27 +457,6 @@ impl<'a> Append<'a> {
     /// Whether `kind` events of this append reached the timeline.
     pub fn appended(&self, kind: &TimelineEventType) -> bool {
         self.timeline_grew.iter().any(|event| event.pdu.kind == *kind)
-    }
-}
-
-/// Events at hand for a pure rule, and a note of those it wanted.
-#[derive(Default)]
-pub struct EventView {
-    events: BTreeMap<OwnedEventId, Rc<Pdu>>,
-    wanted: RefCell<BTreeSet<OwnedEventId>>,
-}
-
-impl EventView {
-    fn of(events: impl Iterator<Item = Rc<Pdu>>) -> Self {
-        Self { events: events.map(|pdu| (pdu.event_id.clone(), pdu)).collect(), wanted: RefCell::default() }
-    }
-
-    pub fn get(&self, event_id: &OwnedEventId) -> Option<Rc<Pdu>> {
-        let found = self.events.get(event_id).cloned();
-        if found.is_none() {
-            self.wanted.borrow_mut().insert(event_id.clone());
-        }
-        found
     }
 }
 

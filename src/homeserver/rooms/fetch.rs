@@ -1,6 +1,7 @@
 //! Fetching what events build on, from the server that sent them, and what that does not give from others in the room:
 //! missing events first, then the state at the edge.
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
 };
@@ -19,9 +20,10 @@ use crate::{
             Pdu,
             check::{Checked, DropReason},
         },
+        identity::PublicKey,
         room::resolve::StateMap,
     },
-    homeserver::{Homeserver, key_ring::verify, peers::PeerError, refusals, states::State},
+    homeserver::{Homeserver, key_ring::verify, peers::PeerError, queueing::FairLock, refusals, states::State},
     ports::{Lane, StoreError},
     storage::tables::StoredVerdict,
 };
@@ -40,6 +42,22 @@ const STATE_EVENTS_MAX: usize = 100_000;
 const CHECKS_PER_SLICE: usize = 10;
 /// Servers asked for what one ancestry needs, the one that sent the events among them.
 const SOURCES_MAX: usize = 4;
+/// The most bytes of events held while walking back; what is further back waits.
+const WALK_MAX_BYTES: usize = 16 << 20;
+
+/// Whose events are being completed, by whatever name: of one server one transaction at a time, as each may take memory for
+/// thousands of events, and whoever has us fetch some may send many at once.
+#[derive(Default)]
+pub struct Fetching(RefCell<BTreeMap<String, Rc<FairLock>>>);
+
+impl Fetching {
+    fn lock_of(&self, via: &ServerName) -> Rc<FairLock> {
+        let name = PublicKey::of_server_name(via).map_or_else(|| via.to_string(), |key| key.label());
+        let mut locks = self.0.borrow_mut();
+        locks.retain(|_, lock| Rc::strong_count(lock) > 1);
+        locks.entry(name).or_default().clone()
+    }
+}
 
 /// What was fetched besides the events to append.
 #[derive(Default)]
@@ -81,6 +99,13 @@ pub async fn ancestry(
     via: &OwnedServerName,
 ) -> Result<Ancestry, StoreError> {
     let mut ancestry = Ancestry::default();
+    if unknown_prevs(server, room, events).await?.is_empty()
+        && absent_auth_events(server, events, &ancestry, &BTreeSet::new()).await?.is_empty()
+    {
+        return Ok(ancestry);
+    }
+    let lock = server.fetching.lock_of(via);
+    let _turn = lock.lock().await;
     let mut sources = sources(server, room, via);
     walk_back(server, room, events, &mut sources).await?;
     let edges = unknown_prevs(server, room, events).await?;
@@ -140,9 +165,9 @@ async fn walk_back(
     events: &mut BTreeMap<OwnedEventId, Pdu>,
     sources: &mut Vec<OwnedServerName>,
 ) -> Result<(), StoreError> {
-    let mut asked = 0;
+    let (mut asked, mut bytes) = (0, 0);
     for _ in 0..MISSING_EVENTS_ROUNDS_MAX {
-        let Some(via) = sources.get(asked) else { break };
+        let Some(via) = sources.get(asked).filter(|_| bytes < WALK_MAX_BYTES) else { break };
         let unknown = unknown_prevs(server, room, events).await?;
         if unknown.is_empty() {
             break;
@@ -172,6 +197,7 @@ async fn walk_back(
         if found.is_empty() {
             asked += 1;
         }
+        bytes += found.iter().map(Pdu::bytes_in_memory).sum::<usize>();
         events.extend(found.into_iter().map(|pdu| (pdu.event_id.clone(), pdu)));
     }
     Ok(())
@@ -342,14 +368,7 @@ async fn fetch_auth_events(
 ) -> Result<(), StoreError> {
     let mut tried = BTreeSet::new();
     loop {
-        let cited: BTreeSet<_> =
-            events.values().chain(ancestry.outliers.values()).flat_map(|event| &event.auth_events).cloned().collect();
-        let wanted: Vec<_> = cited
-            .into_iter()
-            .filter(|id| !events.contains_key(id) && !ancestry.outliers.contains_key(id) && !tried.contains(id))
-            .collect();
-        let stored = server.rooms.events.get_many(&wanted).await?;
-        let absent: Vec<_> = wanted.into_iter().zip(stored).filter(|(_, e)| e.is_none()).map(|(id, _)| id).collect();
+        let absent = absent_auth_events(server, events, ancestry, &tried).await?;
         if absent.is_empty() {
             return Ok(());
         }
@@ -363,6 +382,23 @@ async fn fetch_auth_events(
             }
         }
     }
+}
+
+/// What `events` and the outliers cite that is nowhere, but for what was `tried`.
+async fn absent_auth_events(
+    server: &Homeserver,
+    events: &BTreeMap<OwnedEventId, Pdu>,
+    ancestry: &Ancestry,
+    tried: &BTreeSet<OwnedEventId>,
+) -> Result<Vec<OwnedEventId>, StoreError> {
+    let cited: BTreeSet<_> =
+        events.values().chain(ancestry.outliers.values()).flat_map(|event| &event.auth_events).cloned().collect();
+    let wanted: Vec<_> = cited
+        .into_iter()
+        .filter(|id| !events.contains_key(id) && !ancestry.outliers.contains_key(id) && !tried.contains(id))
+        .collect();
+    let stored = server.rooms.events.get_many(&wanted).await?;
+    Ok(wanted.into_iter().zip(stored).filter(|(_, event)| event.is_none()).map(|(id, _)| id).collect())
 }
 
 /// An event from the first of `sources` that gives it. Those that do not answer are struck off.

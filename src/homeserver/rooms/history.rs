@@ -1,11 +1,12 @@
 //! What we tell other servers of a room's past: events they may see, states, and the events between two points.
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
 };
 
 use ruma::{
-    OwnedEventId, RoomId, ServerName,
+    OwnedEventId, RoomId, ServerName, UserId,
     events::{StateEventType, room::member::MembershipState},
 };
 use thiserror::Error;
@@ -88,8 +89,12 @@ pub async fn event_for(
     origin: &ServerName,
 ) -> Result<Rc<Pdu>, HistoryError> {
     let event = server.rooms.events.get(event_id).await?.ok_or(HistoryError::NotFound)?;
+    if event.is_outlier() && event.pdu.state_key.is_none() {
+        // Somebody cites it; who may see it is not known, as it has no place in the room here.
+        return Err(HistoryError::NotFound);
+    }
     let room = room_for_events(server, &event.pdu.room_id, std::slice::from_ref(event_id), origin).await?;
-    shown(server, &room, &event, origin).await
+    Ok(Onlooker::new(server, &room, origin).shown(&event).await?)
 }
 
 /// The ids of the state before an event, and of that state's auth chain.
@@ -125,18 +130,22 @@ pub async fn state_without_members(
     Ok((ids, chain))
 }
 
-/// The events that an event of the room rests on, in full.
+/// The events that an event of the room rests on, in full, or as far as `origin` may see them: what was rejected may have
+/// cited anything.
 pub async fn auth_chain_of(
     server: &Homeserver,
     room: &Room,
     event_id: &OwnedEventId,
+    origin: &ServerName,
 ) -> Result<Vec<Rc<Pdu>>, HistoryError> {
     let event = server.rooms.events.get(event_id).await?.filter(|event| event.header.room == room.num);
     event.ok_or(HistoryError::NotFound)?;
     let mut chain = auth_chain(server, room, vec![event_id.clone()]).await?;
     // Of the create event of a room that is named after it, which rests on nothing.
     chain.retain(|id| id != event_id);
-    pdus(server, &chain).await
+    let events = server.rooms.events.get_many(&chain).await?;
+    let of_room = events.into_iter().flatten().filter(|event| event.header.room == room.num);
+    shown_all(server, room, of_room.collect(), origin).await
 }
 
 /// Everything that `events` rest on by their `auth_events`, they themselves excluded.
@@ -238,43 +247,62 @@ async fn shown_all(
     events: Vec<Rc<StoredEvent>>,
     origin: &ServerName,
 ) -> Result<Vec<Rc<Pdu>>, HistoryError> {
+    let onlooker = Onlooker::new(server, room, origin);
     let mut pdus = Vec::with_capacity(events.len());
     for event in events {
-        pdus.push(shown(server, room, &event, origin).await?);
+        pdus.push(onlooker.shown(&event).await?);
     }
     Ok(pdus)
 }
 
-async fn shown(
-    server: &Homeserver,
-    room: &Room,
-    event: &StoredEvent,
-    origin: &ServerName,
-) -> Result<Rc<Pdu>, HistoryError> {
-    match is_shown(server, room, event, origin).await? {
-        true => Ok(event.pdu.clone()),
-        false => Ok(Rc::new(event.pdu.redacted(&room.rules))),
-    }
+/// Another server that looks at events of a room.
+pub struct Onlooker<'a> {
+    server: &'a Homeserver,
+    room: &'a Room,
+    origin: &'a ServerName,
+    /// What its users were in each state: to find them takes a walk through all members, and messages share their states.
+    memberships: RefCell<BTreeMap<u64, MembershipState>>,
 }
 
-/// Whether `origin` may see the whole event. State is never hidden: servers need it to take part.
-pub async fn is_shown(
-    server: &Homeserver,
-    room: &Room,
-    event: &StoredEvent,
-    origin: &ServerName,
-) -> Result<bool, StoreError> {
-    let Some(state) = event.header.state_before.filter(|_| event.pdu.state_key.is_none()) else {
-        return Ok(true);
-    };
-    let state = server.rooms.states.load(state).await?;
-    let view = Viewpoint {
-        visibility: visibility_at(server, &state).await?,
-        membership: membership_of_server(server, &state, origin).await?,
-        joined_since: room.has_joined_server(origin),
-    };
-    let erased = is_erased_for(server, room, event, origin, &view.membership).await?;
-    Ok(server_may_see(&event.pdu, origin, &view) && !erased)
+impl<'a> Onlooker<'a> {
+    pub fn new(server: &'a Homeserver, room: &'a Room, origin: &'a ServerName) -> Self {
+        Self { server, room, origin, memberships: RefCell::default() }
+    }
+
+    async fn shown(&self, event: &StoredEvent) -> Result<Rc<Pdu>, StoreError> {
+        match self.may_see(event).await? {
+            true => Ok(event.pdu.clone()),
+            false => Ok(Rc::new(event.pdu.redacted(&self.room.rules))),
+        }
+    }
+
+    /// Whether it may see the whole event. State is never hidden: servers need it to take part.
+    pub async fn may_see(&self, event: &StoredEvent) -> Result<bool, StoreError> {
+        if event.pdu.state_key.is_some() {
+            return Ok(true);
+        }
+        // What has no place in the room here was seen by nobody we know of.
+        let Some(state) = event.header.state_before else { return Ok(false) };
+        let Self { server, room, origin, .. } = *self;
+        let state = server.rooms.states.load(state).await?;
+        let view = Viewpoint {
+            visibility: visibility_at(server, &state).await?,
+            membership: self.membership_in(&state).await?,
+            joined_since: room.has_joined_server(origin),
+        };
+        let erased = is_erased_for(server, room, event, origin, &view.membership).await?;
+        Ok(server_may_see(&event.pdu, origin, &view) && !erased)
+    }
+
+    async fn membership_in(&self, state: &State) -> Result<MembershipState, StoreError> {
+        let known = self.memberships.borrow().get(&state.id).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let membership = membership_of_server(self.server, state, self.origin).await?;
+        self.memberships.borrow_mut().insert(state.id, membership.clone());
+        Ok(membership)
+    }
 }
 
 /// Whether the sender had the event erased, and `origin` was in the room neither at the event nor at the erasure.
@@ -312,11 +340,13 @@ async fn membership_of_server(
 ) -> Result<MembershipState, StoreError> {
     let from = (StateEventType::RoomMember, String::new());
     let suffix = format!(":{origin}");
+    // A port at the end of another server's name looks like a name.
+    let is_of_origin = |user: &str| <&UserId>::try_from(user).is_ok_and(|user| user.server_name() == origin);
     let ids: Vec<_> = state
         .entries
         .range(from..)
         .take_while(|(key, _)| key.0 == StateEventType::RoomMember)
-        .filter(|(key, _)| key.1.ends_with(&suffix))
+        .filter(|(key, _)| key.1.ends_with(&suffix) && is_of_origin(&key.1))
         .map(|(_, id)| id.clone())
         .collect();
     let events = server.rooms.events.get_many(&ids).await?;

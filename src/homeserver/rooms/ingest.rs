@@ -15,7 +15,9 @@ use super::{
     Room, acl,
     append::{Append, AppendError, Audience, Placement},
     fetch::{self, Ancestry},
+    join::JUDGED_PER_SLICE,
     policy, recall,
+    waiting::{self, Changes, Kept},
 };
 use crate::{
     domain::{
@@ -28,7 +30,7 @@ use crate::{
             policy::names_policy_server,
         },
     },
-    homeserver::{Homeserver, heads::quiet, key_ring::verify, refusals},
+    homeserver::{Homeserver, events::StoredEvent, heads::quiet, key_ring::verify, refusals},
     ports::{Batch, StoreError},
     storage::tables::{StagedPduRow, StagedPdus, StoredVerdict},
 };
@@ -105,52 +107,84 @@ pub async fn retry_staged(server: &Rc<Homeserver>, room: &Rc<Room>, via: &OwnedS
     take_in(server, room, checked, via).await.map(drop)
 }
 
+/// Whether [`append_ready`] may find something to do.
+pub fn may_be_ready(server: &Homeserver, room: &Room) -> bool {
+    server.waiting.is_stirred_or_older(&room.id, oldest_kept_ms(server))
+}
+
 /// Appends what waited for nothing but events that have arrived since; nobody is asked for anything.
 pub async fn append_ready(server: &Rc<Homeserver>, room: &Rc<Room>) -> Result<(), StoreError> {
-    let mut waiting = staged(server, room).await?;
-    let needed: BTreeSet<_> = waiting.values().flat_map(|pdu| pdu.prev_events.iter().chain(&pdu.auth_events)).collect();
-    let needed: Vec<_> = needed.into_iter().cloned().collect();
-    let events = server.rooms.events.get_many(&needed).await?;
-    let mut known: BTreeSet<_> = needed
-        .into_iter()
-        .zip(events)
-        .filter(|(_, event)| event.as_ref().is_some_and(|event| !event.is_outlier()))
-        .map(|(id, _)| id)
-        .collect();
-    let mut ready = BTreeMap::new();
-    while let Some(id) = waiting.values().find(|pdu| pdu.prev_events.iter().all(|prev| known.contains(prev))) {
-        let id = id.event_id.clone();
-        ready.extend(waiting.remove_entry(&id));
-        known.insert(id);
-    }
+    drop_expired(server, room).await?;
+    let ready = ready(server, room).await?;
     if ready.is_empty() {
         return Ok(());
     }
     let own = server.server_name().to_owned();
-    append_all(server, room, ready, Ancestry::default(), &own).await.map(drop)
+    let appended = append_all(server, room, ready, Ancestry::default(), &own).await.map(drop);
+    if appended.is_err() {
+        // They are to be tried again.
+        server.waiting.forget(&room.id);
+    }
+    appended
 }
 
-/// What waits in this room, checked again; what is too old or no event any more is dropped.
+/// What waits no longer: all that it follows is there, or is ready itself.
+async fn ready(server: &Rc<Homeserver>, room: &Rc<Room>) -> Result<BTreeMap<OwnedEventId, Pdu>, StoreError> {
+    let mut stirred = server.waiting.take_stirred(server, room).await?;
+    if stirred.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let prevs: BTreeSet<_> = stirred.values().flatten().filter(|id| !stirred.contains_key(*id)).collect();
+    let prevs: Vec<_> = prevs.into_iter().cloned().collect();
+    let events = server.rooms.events.get_many(&prevs).await?;
+    let is_known = |event: &Option<Rc<StoredEvent>>| event.as_ref().is_some_and(|event| !event.is_outlier());
+    let known = prevs.into_iter().zip(events).filter(|(_, event)| is_known(event));
+    let mut known: BTreeSet<_> = known.map(|(id, _)| id).collect();
+    let mut keys = Vec::new();
+    while let Some((id, _)) = stirred.iter().find(|(_, prevs)| prevs.iter().all(|prev| known.contains(prev))) {
+        let id = id.clone();
+        stirred.remove(&id);
+        known.insert(id.clone());
+        keys.push((room.id.clone(), id));
+    }
+    let rows = server.database.get_many::<StagedPdus>(&keys).await?;
+    let mut ready = BTreeMap::new();
+    for ((_, id), row) in keys.into_iter().zip(rows) {
+        if let Some(pdu) = row.and_then(|row| waiting::read(room, &id, &row)) {
+            ready.insert(id, pdu);
+        }
+    }
+    Ok(ready)
+}
+
+/// What waits in this room.
 async fn staged(server: &Rc<Homeserver>, room: &Rc<Room>) -> Result<BTreeMap<OwnedEventId, Pdu>, StoreError> {
-    let oldest_ms = server.environment.clock.now_ms().saturating_sub(STAGED_PDU_KEPT_MS);
-    let mut checked = BTreeMap::new();
     if !server.database.has_any::<StagedPdus, _>(&room.id).await? {
-        return Ok(checked);
+        return Ok(BTreeMap::new());
     }
-    let mut dropped = Batch::default();
-    for (index, (key, row)) in server.database.scan_all::<StagedPdus, _>(&room.id).await?.into_iter().enumerate() {
-        if index % CHECKS_PER_SLICE == CHECKS_PER_SLICE - 1 {
-            server.environment.clock.yield_now().await;
-        }
-        let kept = row.received_ms >= oldest_ms;
-        let raw = RawJsonValue::from_string(row.json).ok().filter(|_| kept);
-        match raw.map(|raw| check(server, room, &raw)) {
-            Some(Ok(pdu)) => drop(checked.insert(pdu.event_id.clone(), pdu)),
-            _ => dropped.delete::<StagedPdus>(&key),
-        }
+    drop_expired(server, room).await?;
+    let rows = server.database.scan_all::<StagedPdus, _>(&room.id).await?;
+    Ok(rows.into_iter().filter_map(|((_, id), row)| Some((id.clone(), waiting::read(room, &id, &row)?))).collect())
+}
+
+/// Drops what has waited for too long.
+async fn drop_expired(server: &Rc<Homeserver>, room: &Rc<Room>) -> Result<(), StoreError> {
+    let oldest_ms = oldest_kept_ms(server);
+    let (mut batch, mut changes) = (Batch::default(), Changes::default());
+    for id in server.waiting.older_than(server, room, oldest_ms).await? {
+        batch.delete::<StagedPdus>(&(room.id.clone(), id.clone()));
+        changes.remove(id);
     }
-    server.database.commit(dropped).await?;
-    Ok(checked)
+    if !batch.is_empty() {
+        server.database.commit(batch).await?;
+        server.waiting.adopt(&room.id, changes);
+    }
+    Ok(())
+}
+
+/// What was received before is not kept any longer.
+fn oldest_kept_ms(server: &Homeserver) -> u64 {
+    server.environment.clock.now_ms().saturating_sub(STAGED_PDU_KEPT_MS)
 }
 
 /// The checks that need nothing but the event and keys; with the id to answer under if it has one.
@@ -231,16 +265,18 @@ async fn append_all(
             }
             slice_outcomes.insert(id, outcome);
         }
-        let staging = staging.batch;
+        let Staging { batch: staging, changes, .. } = staging;
         // Others may have what was right once, and build upon it.
         let is_late = || server.late.may_write(&room.id, append.events_written(), server.environment.clock.now_ms());
         let is_dropped = is_stranger && !accepted && !(soft_failed && is_late());
         let written = if is_dropped {
             // Who is not in the room, and has nothing for it either, fills no storage of ours with what we refused.
-            drop(append);
-            server.database.commit(staging).await.map_err(AppendError::Store)
+            let _guard = append.discard();
+            let written = server.database.commit(staging).await;
+            written.map(|()| server.waiting.adopt(&room.id, changes)).map_err(AppendError::Store)
         } else {
             append.batch.append(staging);
+            append.waiting = changes;
             append.commit().await
         };
         match written {
@@ -259,6 +295,7 @@ async fn append_all(
 /// What is to be kept until its ancestry is known.
 struct Staging {
     batch: Batch,
+    changes: Changes,
     /// The events of the room that are kept.
     kept: BTreeSet<OwnedEventId>,
     /// How many of them the server sent that sends now.
@@ -274,14 +311,9 @@ impl Staging {
         via: &OwnedServerName,
         is_stranger: bool,
     ) -> Result<Self, StoreError> {
-        let mut staging = Self { batch: Batch::default(), kept: BTreeSet::new(), of_via: 0, is_stranger };
-        if server.database.has_any::<StagedPdus, _>(&room.id).await? {
-            for ((_, id), row) in server.database.scan_all::<StagedPdus, _>(&room.id).await? {
-                staging.kept.insert(id);
-                staging.of_via += usize::from(row.origin == *via);
-            }
-        }
-        Ok(staging)
+        let Kept { events, of_server } = server.waiting.kept(server, room, via).await?;
+        let (batch, changes) = (Batch::default(), Changes::default());
+        Ok(Self { batch, changes, kept: events, of_via: of_server, is_stranger })
     }
 
     fn is_full(&self) -> bool {
@@ -299,7 +331,9 @@ async fn append_one(
     staging: &mut Staging,
 ) -> Result<Result<(), Refusal>, StoreError> {
     let key = (append.room.id.clone(), pdu.event_id.clone());
-    let json = pdu.json().to_owned();
+    let received_ms = server.environment.clock.now_ms();
+    let (json, mut waits) = (pdu.json().to_owned(), Changes::default());
+    waits.add(&pdu, via, received_ms);
     let result = match ancestry.take_state_before(append, &pdu.event_id).await? {
         Some(told) => append.receive_told(pdu, told).await,
         None => append.receive(pdu, Placement::Live, Audience::Nobody).await,
@@ -308,6 +342,7 @@ async fn append_one(
         Ok(verdict) => {
             if staging.kept.remove(&key.1) {
                 staging.batch.delete::<StagedPdus>(&key);
+                staging.changes.remove(key.1);
             }
             Ok(match verdict {
                 // A soft failure is between us and the event: its origin did nothing wrong.
@@ -325,7 +360,7 @@ async fn append_one(
             tracing::info!(event = %key.1, room = %key.0, missing = missing.len(), "event kept until its ancestry is known");
             staging.of_via += usize::from(staging.kept.insert(key.1.clone()));
             quiet::changed(server, &append.room);
-            let received_ms = server.environment.clock.now_ms();
+            staging.changes.append(waits);
             staging.batch.put::<StagedPdus>(&key, &StagedPduRow { json, origin: via.clone(), received_ms });
             Ok(Ok(()))
         }
@@ -368,7 +403,10 @@ pub(super) async fn add_outliers(
     append: &mut Append<'_>,
     outliers: BTreeMap<OwnedEventId, Pdu>,
 ) -> Result<(), StoreError> {
-    for pdu in ancestors_first(outliers) {
+    for (index, pdu) in ancestors_first(outliers).into_iter().enumerate() {
+        if index % JUDGED_PER_SLICE == JUDGED_PER_SLICE - 1 {
+            append.server.environment.clock.yield_now().await;
+        }
         if append.event(&pdu.event_id).await?.is_some() || append.is_taken(&pdu.event_id) {
             continue;
         }

@@ -265,6 +265,7 @@ pub async fn receive_invite(
         knocked_via: None,
         room_version: Some(version.clone()),
         forgotten: false,
+        earlier_invite: earlier_invite(server.database.get::<Memberships>(&key).await?, origin).map(Box::new),
     };
     let mut batch = Batch::strict();
     batch.put::<Memberships>(&key, &row);
@@ -276,6 +277,14 @@ pub async fn receive_invite(
         server.pushes.wake(&user);
     }
     Ok(signed.raw())
+}
+
+/// The invite that one of `origin` takes the place of, of those that other servers sent: the first of them, so that nobody
+/// makes it forgotten by inviting twice.
+fn earlier_invite(held: Option<MembershipRow>, origin: &OwnedServerName) -> Option<MembershipRow> {
+    let mut held = held.filter(|row| row.membership == MembershipState::Invite && row.invite_event.is_some())?;
+    let first = held.earlier_invite.take().map(|first| *first);
+    [first, Some(held)].into_iter().flatten().find(|row| row.sender.server_name() != origin)
 }
 
 /// How many invites to other rooms of which we have no part the user holds.

@@ -48,6 +48,8 @@ use crate::{
 const JOIN_EVENTS_MAX: usize = 100_000;
 /// Events checked before other work gets a turn.
 const CHECKS_PER_SLICE: usize = 20;
+/// Events judged by those they cite before other work gets a turn.
+pub(super) const JUDGED_PER_SLICE: usize = 100;
 
 #[derive(Clone, Debug, Error)]
 pub enum JoinError {
@@ -332,7 +334,7 @@ impl Import {
             .ok_or_else(|| dishonest("the state has no create event".to_owned()))?;
         check_create(&checked[&create_event], room_id, version, &rules).map_err(dishonest)?;
         let create = Rc::new(checked[&create_event].clone());
-        let events = judge(checked, &create, &rules);
+        let events = judge(server, checked, &create, &rules).await;
         let mut rejected = BTreeSet::new();
         for (event, verdict) in &events {
             if let Verdict::Rejected { rule } | Verdict::SoftFailed { rule } = verdict {
@@ -417,7 +419,12 @@ fn check_create(
 
 /// Judges every event by those it cites, in an order in which those come first. Events that cite something absent, or
 /// each other in a circle, are left out.
-fn judge(mut events: BTreeMap<OwnedEventId, Pdu>, create: &Rc<Pdu>, rules: &RoomVersionRules) -> Vec<(Pdu, Verdict)> {
+async fn judge(
+    server: &Homeserver,
+    mut events: BTreeMap<OwnedEventId, Pdu>,
+    create: &Rc<Pdu>,
+    rules: &RoomVersionRules,
+) -> Vec<(Pdu, Verdict)> {
     let mut judged: BTreeMap<OwnedEventId, Rc<Pdu>> = BTreeMap::new();
     let mut order = Vec::new();
     let mut waiting: BTreeMap<OwnedEventId, Vec<OwnedEventId>> = BTreeMap::new();
@@ -435,6 +442,9 @@ fn judge(mut events: BTreeMap<OwnedEventId, Pdu>, create: &Rc<Pdu>, rules: &Room
     }
     while let Some(id) = ready.pop() {
         let Some(mut event) = events.remove(&id) else { continue };
+        if order.len() % JUDGED_PER_SLICE == JUDGED_PER_SLICE - 1 {
+            server.environment.clock.yield_now().await;
+        }
         let cited: Vec<Rc<Pdu>> = event.auth_events.iter().filter_map(|id| judged.get(id).cloned()).collect();
         let verdict = admit_by_auth_events(&event, rules, &cited, Some(create.clone()))
             .unwrap_or_else(|_| Verdict::Rejected { rule: "it cites events that do not exist".to_owned() });

@@ -113,6 +113,7 @@ async fn note(
         knocked_via: Some(via),
         room_version: Some(taken.version),
         forgotten: false,
+        earlier_invite: None,
     };
     let mut batch = Batch::strict();
     batch.put::<Memberships>(&key, &row);

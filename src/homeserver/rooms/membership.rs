@@ -184,6 +184,7 @@ async fn decline(
         stripped_state: Vec::new(),
         invite_event: None,
         knocked_via: None,
+        earlier_invite: None,
         ..row
     };
     let mut batch = Batch::strict();

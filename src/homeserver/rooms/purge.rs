@@ -50,6 +50,7 @@ pub async fn if_unremembered(server: &Rc<Homeserver>, room_id: &RoomId) -> Resul
     batch.delete::<PublishedRooms>(&room.id);
     server.database.commit(batch).await?;
     server.rooms.remove(&room.id);
+    server.waiting.forget(&room.id);
     in_background(server, room.num);
     Ok(())
 }

@@ -52,7 +52,7 @@ pub async fn leave_through(
     Ok(pdu.event_id)
 }
 
-/// Who may let us in: those named, the inviter's server, the server in the room id, those that were in the room when we
+/// Who may let us in: those named, the inviters' servers, the server in the room id, those that were in the room when we
 /// left it; those there is a way to now first. Errs where there will be a way to none of them.
 pub(super) async fn candidates(
     server: &Homeserver,
@@ -61,14 +61,15 @@ pub(super) async fn candidates(
     via: &[OwnedServerName],
 ) -> Result<Vec<OwnedServerName>, JoinError> {
     let invited = server.database.get::<Memberships>(&(user.clone(), room_id.to_owned())).await?;
-    let inviter = invited.filter(|row| row.membership == MembershipState::Invite);
-    let inviter = inviter.map(|row| row.sender.server_name().to_owned());
+    let invited = invited.filter(|row| row.membership == MembershipState::Invite);
+    let earlier = invited.as_ref().and_then(|row| row.earlier_invite.as_deref());
+    let inviters: Vec<_> = invited.iter().chain(earlier).map(|row| row.sender.server_name().to_owned()).collect();
     let known = server.rooms.get(room_id).await?.map(|room| room.joined_servers());
     let mut seen = BTreeSet::new();
     let mut candidates: Vec<OwnedServerName> = via
         .iter()
         .cloned()
-        .chain(inviter)
+        .chain(inviters)
         .chain(room_id.server_name().map(ServerName::to_owned))
         .chain(known.into_iter().flatten())
         .filter(|candidate| candidate != server.server_name() && seen.insert(candidate.clone()))

@@ -13,7 +13,11 @@ use serde_json::value::RawValue as RawJsonValue;
 
 use super::{Content, Delivery, Messages, check};
 use crate::{
-    homeserver::{Homeserver, refusals},
+    homeserver::{
+        Homeserver,
+        edus::{UNTOLD_USER, may_be_told_of},
+        refusals,
+    },
     ports::{Batch, StoreError},
     storage::tables::{ToDeviceIdRow, ToDeviceIds},
 };
@@ -85,6 +89,9 @@ fn check_incoming(
 ) -> Result<(), String> {
     if sender.server_name() != origin {
         return Err("the sender is another server's user".to_owned());
+    }
+    if !may_be_told_of(sender) {
+        return Err(UNTOLD_USER.to_owned());
     }
     if message_id.is_empty() || message_id.chars().count() > MESSAGE_ID_CHARS_MAX {
         return Err(format!("the id of a message has 1 to {MESSAGE_ID_CHARS_MAX} characters"));

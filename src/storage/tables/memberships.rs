@@ -34,4 +34,8 @@ pub struct MembershipRow {
     pub room_version: Option<RoomVersionId>,
     #[serde(default)]
     pub forgotten: bool,
+    /// The invite that this one, which another server sent, took the place of. Which of the two the room knows of we cannot
+    /// tell from outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier_invite: Option<Box<MembershipRow>>,
 }

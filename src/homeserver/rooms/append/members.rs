@@ -117,6 +117,7 @@ impl Append<'_> {
             knocked_via: None,
             room_version: Some(self.room.version.clone()),
             forgotten,
+            earlier_invite: None,
         })
     }
 
