@@ -107,6 +107,8 @@ export const strings = {
     asking: "Asking to join…",
     askingSlow: "Still trying to reach someone who is in the room…",
     failedTitle: "You are not in the room yet",
+    neverTitle: "You cannot be in this room",
+    badLinkTitle: "This link leads to no room",
     home: "Back to your rooms",
     problem: {
       "not-a-link": "This is not a link to a Warren room.",

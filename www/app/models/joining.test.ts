@@ -73,10 +73,24 @@ describe("a join", () => {
     const asked = account(() => (reachable ? Promise.resolve() : Promise.reject({ errcode: "M_UNKNOWN", httpStatus: 502 })));
     const joining = new Joining(asked, LINK, connected);
     await joining.start();
-    expect(joining.step.get()).toEqual({ at: "failed", why: strings.join.failed.unreachable, forGood: false });
+    const { failedTitle: title, failed } = strings.join;
+    expect(joining.step.get()).toEqual({ at: "failed", title, why: failed.unreachable, forGood: false });
     reachable = true;
     await joining.start();
     expect(joining.step.get().at).toBe("joined");
+  });
+
+  it("promises nothing where there is no way to the room, and says why as the homeserver did", async () => {
+    const error = "matrix.example cannot be reached from here: one of the two names ends in .alt, which no server of the web can look up";
+    const refused = { errcode: "M_FORBIDDEN", httpStatus: 403, data: { error, "org.warren.apart": true } };
+    const joining = new Joining(
+      account(() => Promise.reject(refused)),
+      LINK,
+      connected,
+    );
+    await joining.start();
+    const why = strings.problem.apart(error);
+    expect(joining.step.get()).toEqual({ at: "failed", title: strings.join.neverTitle, why, forGood: true });
   });
 
   it("starts again by itself when the relay is back, unless it was stopped", async () => {
@@ -84,7 +98,7 @@ describe("a join", () => {
     const unreachable = (): Promise<void> => (relay.get() === "connected" ? Promise.resolve() : Promise.reject({ httpStatus: 502 }));
     const [waiting, stopped] = [new Joining(account(unreachable), LINK, relay), new Joining(account(unreachable), LINK, relay)];
     await Promise.all([waiting.start(), stopped.start()]);
-    expect(waiting.step.get()).toEqual({ at: "failed", why: strings.join.failed.offline, forGood: false });
+    expect(waiting.step.get()).toMatchObject({ at: "failed", why: strings.join.failed.offline, forGood: false });
     stopped.stop();
     relay.set("connected");
     await vi.waitFor(() => expect(waiting.step.get().at).toBe("joined"));

@@ -8,8 +8,8 @@ import { strings } from "../strings.ts";
 export type JoinStep =
   | { at: "waiting-for-relay" | "asking" }
   | { at: "joined"; roomId: string }
-  /** `forGood`: trying again would not help. */
-  | { at: "failed"; why: string; forGood: boolean };
+  /** `forGood`: trying again would not help, and `title` does not say that it might. */
+  | { at: "failed"; title: string; why: string; forGood: boolean };
 
 export type RelayState = "none" | "connecting" | "connected" | "offline" | undefined;
 
@@ -49,7 +49,8 @@ export class Joining {
       const failure = joinFailure(error, this.#relay.get() === "offline");
       if (failure === "offline") this.#startWhenBack();
       const why = failure === "other" || failure === "apart" ? explainError(error) : strings.join.failed[failure];
-      this.#step.set({ at: "failed", why, forGood: failure === "apart" });
+      const forGood = failure === "apart";
+      this.#step.set({ at: "failed", title: forGood ? strings.join.neverTitle : strings.join.failedTitle, why, forGood });
     } finally {
       this.#running = false;
     }

@@ -19,7 +19,7 @@ export function JoinRoom({ account, parsed }: { account: Account; parsed: Parsed
   return (
     <section className="main page">
       <PaneHeader title={strings.join.title} back={{ view: "home" }} backShown="close" />
-      <div className="page-body centred">{parsed.ok ? <JoinByLink account={account} link={parsed.link} /> : <Failure why={strings.join.problem[parsed.problem]} />}</div>
+      <div className="page-body centred">{parsed.ok ? <JoinByLink account={account} link={parsed.link} /> : <Failure title={strings.join.badLinkTitle} why={strings.join.problem[parsed.problem]} />}</div>
     </section>
   );
 }
@@ -35,7 +35,7 @@ function JoinByLink({ account, link }: { account: Account; link: JoinLink }) {
   useEffect(() => {
     if (step.at === "joined") replaceRoute({ view: "room", roomId: step.roomId });
   }, [step]);
-  if (step.at === "failed") return <Failure why={step.why} onRetry={step.forGood ? undefined : () => void joining.start()} />;
+  if (step.at === "failed") return <Failure title={step.title} why={step.why} onRetry={step.forGood ? undefined : () => void joining.start()} />;
   return <Progress key={step.at} step={step} />;
 }
 
@@ -55,14 +55,14 @@ function Progress({ step }: { step: Exclude<JoinStep, { at: "failed" }> }) {
   );
 }
 
-function Failure({ why, onRetry }: { why: string; onRetry?: () => void }) {
+function Failure({ title, why, onRetry }: { title: string; why: string; onRetry?: () => void }) {
   return (
     <>
       <div className="failure-sign">
         <Icon name="alert" />
       </div>
       <div role="alert">
-        <h2>{strings.join.failedTitle}</h2>
+        <h2>{title}</h2>
         <p>{why}</p>
       </div>
       <div className="button-row">
