@@ -1,4 +1,6 @@
 //! The relay: libp2p circuit relay v2 with identify and ping, on sockets that the HTTP listener hands over.
+mod few_at_once;
+
 use std::{
     collections::HashSet,
     convert::Infallible,
@@ -198,7 +200,7 @@ async fn asked(gateway: Option<&RelayEnd>) -> crate::gateway::link::Open {
 struct Behaviour {
     connection_limits: connection_limits::Behaviour,
     memory_limit: memory_connection_limits::Behaviour,
-    relay: relay::Behaviour,
+    relay: few_at_once::Behaviour,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
     streams: Toggle<streams::Behaviour>,
@@ -245,7 +247,7 @@ fn build_behaviour(settings: &RelaySettings) -> Behaviour {
     Behaviour {
         connection_limits: connection_limits::Behaviour::new(limits),
         memory_limit: memory_connection_limits::Behaviour::with_max_bytes(MEMORY_MAX_BYTES),
-        relay: relay::Behaviour::new(public_key.to_peer_id(), relay_limits(settings)),
+        relay: few_at_once::Behaviour(relay::Behaviour::new(public_key.to_peer_id(), relay_limits(settings))),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
         streams: settings.gateway.as_ref().map(|_| streams::Behaviour::new([Spoken::Gateway])).into(),

@@ -161,6 +161,31 @@ async fn fifty_tabs_behind_one_address_reserve_at_once() {
 }
 
 #[tokio::test]
+async fn many_who_want_the_same_peer_are_all_introduced() {
+    let warren = Warren::start();
+    let relay = relay_address(&warren);
+    let mut far = client();
+    let (far_id, far_address) = (*far.local_peer_id(), reserve(&mut far, &relay).await);
+    let (_arrived, _far) = keep_polling(far);
+    let mut many = Vec::new();
+    for _ in 0..50 {
+        let mut near = client();
+        connect(&mut near, relay.clone()).await;
+        many.push(near);
+    }
+    // Each asks once, all at the same moment.
+    let introduced = futures::future::join_all(many.into_iter().map(|mut near| {
+        let far_address = far_address.clone();
+        async move {
+            let peer = connect(&mut near, far_address).await;
+            (near, peer)
+        }
+    }));
+    assert!(introduced.await.iter().all(|(_, peer)| *peer == far_id));
+    warren.until_health(&[("circuits", 50)]).await;
+}
+
+#[tokio::test]
 async fn a_circuit_ends_at_its_limit_and_can_be_made_again() {
     let dirs = crate::warren::new_dirs();
     let warren = Warren::start_with(dirs, &["--circuit-seconds", "1"]);
