@@ -9,5 +9,6 @@ pub mod lanes;
 pub mod network;
 pub mod peer_name;
 pub mod streams;
+pub mod turns;
 #[cfg(test)]
 pub(crate) mod virtual_time;

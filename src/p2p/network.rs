@@ -51,6 +51,7 @@ use super::{
     favourites::Favourites,
     lanes::Lanes,
     streams::{HttpStream, OpenError, Spoken},
+    turns::Turns,
 };
 use crate::{
     domain::identity::Identity,
@@ -115,6 +116,8 @@ struct Inner {
     reaching: RefCell<BTreeMap<PeerId, Reaching>>,
     /// Likewise to relays themselves. Apart, because reaching a peer waits for these and these wait for nothing.
     reaching_relays: RefCell<BTreeMap<PeerId, Reaching>>,
+    /// Circuits that are asked for.
+    introductions: Rc<Turns>,
     /// Told when a connection to a peer that is being dialed exists, whoever made it.
     arrivals: RefCell<BTreeMap<PeerId, oneshot::Sender<()>>>,
     direct: RefCell<direct::Direct>,
@@ -217,6 +220,7 @@ impl Network {
             homeservers: RefCell::default(),
             lanes: RefCell::default(),
             reaching: RefCell::default(),
+            introductions: reach::introductions(),
             arrivals: RefCell::default(),
             reaching_relays: RefCell::default(),
             direct: RefCell::new(direct),

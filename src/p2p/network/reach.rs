@@ -12,7 +12,21 @@ use super::{
     Command, Inner, NetworkEvent, Reaching,
     known_peers::{Cause, Unreached},
 };
-use crate::p2p::address_book::RelayAddress;
+use crate::p2p::{
+    address_book::RelayAddress,
+    turns::{TooMany, Turns},
+};
+
+/// Peers to which a circuit is asked for at the same time; others wait for their turn. Fewer than libp2p asks for (10), which
+/// drops the rest, and fewer than a relay of libp2p takes of one peer.
+const INTRODUCTIONS_AT_ONCE_MAX: usize = 8;
+
+/// Peers that wait for their turn. More are not reached.
+const INTRODUCTIONS_WAITING_MAX: usize = 512;
+
+pub(super) fn introductions() -> Rc<Turns> {
+    Turns::new(INTRODUCTIONS_AT_ONCE_MAX, INTRODUCTIONS_WAITING_MAX)
+}
 
 impl Inner {
     /// The connection to use for `peer`, made if need be. The error says why there is none.
@@ -60,8 +74,22 @@ impl Inner {
             let reason = "no address of it is known, and there is no relay to look for it";
             return Err(Unreached::new(Cause::NoAddress, reason));
         }
-        let addresses = self.with_relays_connected(addresses).await?;
-        self.dial(peer, addresses).await
+        self.dial_in_turn(peer, addresses).await
+    }
+
+    /// Dials those of `addresses` that can be, when it is our turn to be introduced if a relay is to do it.
+    async fn dial_in_turn(self: Rc<Self>, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<(), Unreached> {
+        let mut addresses = self.with_relays_connected(addresses).await?;
+        let mut turn = None;
+        if addresses.iter().any(|address| RelayAddress::of_circuit(address).is_some()) {
+            let too_many = |TooMany| Unreached::new(Cause::Other, "too many others are being looked for");
+            turn = Some(self.introductions.turn().await.map_err(too_many)?);
+            // Meanwhile a relay may have gone.
+            addresses = self.with_relays_connected(addresses).await?;
+        }
+        let dialed = self.dial(peer, addresses).await;
+        drop(turn);
+        dialed
     }
 
     /// Those of `addresses` that need no relay, or one we are connected to now. A circuit that is asked for while the
@@ -94,8 +122,7 @@ impl Inner {
         if addresses.is_empty() {
             return Err(Unreached::new(Cause::NoAddress, "no circuit to it is known"));
         }
-        let addresses = self.with_relays_connected(addresses).await?;
-        self.clone().dial(peer, addresses).await
+        self.clone().dial_in_turn(peer, addresses).await
     }
 
     pub(super) async fn dial(self: Rc<Self>, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<(), Unreached> {

@@ -12,7 +12,7 @@ use crate::{
     p2p::{
         address_book::Provenance,
         http::{ClientStream, ExchangeError, ExchangeLimits, MAX_ANSWER_BODY_BYTES},
-        lanes::{Kept, Lanes, Streams, Turn},
+        lanes::{Kept, Lanes, StreamTurn, Streams},
         peer_name,
         streams::{OpenError, Spoken},
     },
@@ -156,7 +156,7 @@ impl Inner {
         self: &Rc<Self>,
         peer: PeerId,
         spoken: Spoken,
-        turn: &Turn,
+        turn: &StreamTurn,
         request: http::Request<Bytes>,
         may_reuse: bool,
     ) -> Result<http::Response<Bytes>, Failure> {

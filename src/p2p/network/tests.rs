@@ -285,6 +285,24 @@ fn two_meet_through_a_relay_and_both_hear_of_it() {
 }
 
 #[test]
+fn many_can_be_looked_for_at_once() {
+    run(async |spawner: Spawner| {
+        let (max_circuits, max_circuits_per_peer) = (64, 64);
+        let circuit_src_rate_limiters = Vec::new();
+        let sociable = relay::Config { max_circuits, max_circuits_per_peer, circuit_src_rate_limiters, ..generous() };
+        let relay = Relay::start(&spawner, 109, 1011, sociable);
+        let one = Tab::start(&spawner, 120, &[&relay]);
+        let others: Vec<_> = (121..145).map(|seed| Tab::start(&spawner, seed, &[&relay])).collect();
+        one.reachable().await;
+        futures::future::join_all(others.iter().map(Tab::reachable)).await;
+        let answers = futures::future::join_all(others.iter().map(|other| one.ask(&other.name, "/hello"))).await;
+        for (other, answer) in others.iter().zip(answers) {
+            assert!(other.is_answer(&one, "/hello", &answer.unwrap()));
+        }
+    });
+}
+
+#[test]
 fn crossing_dials_harm_nothing() {
     run(async |spawner: Spawner| {
         let relay = Relay::start(&spawner, 101, 1002, generous());
