@@ -3,6 +3,7 @@
 //!
 //! A server is asked through the transport, which sees to it that whoever answers may speak for that name: by TLS, or by
 //! being what the profile trusts to reach such servers.
+mod asking;
 mod fetch;
 pub mod notary;
 pub mod publish;
@@ -23,7 +24,8 @@ use ruma::{
     signatures::{PublicKeyMap, PublicKeySet},
 };
 
-use self::notary::PassedOn;
+pub use self::asking::{FETCH_AGAIN_MS, SOONER_MAX};
+use self::{asking::Asking, notary::PassedOn};
 use super::Homeserver;
 use crate::{
     domain::{
@@ -39,10 +41,6 @@ use crate::{
 
 /// Servers whose keys are kept; the one asked about longest ago goes first.
 const SERVERS_KEPT: NonZeroUsize = NonZeroUsize::new(4_096).expect("not zero");
-/// How long a server is not asked again for its keys, in milliseconds, whether or not it answered.
-pub const FETCH_AGAIN_MS: u64 = 60_000;
-/// Servers of which is remembered when they were asked.
-const ASKED_REMEMBERED: NonZeroUsize = NonZeroUsize::new(4_096).expect("not zero");
 
 /// What must be known of a server's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +54,7 @@ type Fetching = Shared<LocalBoxFuture<'static, Option<Rc<Published>>>>;
 
 pub struct KeyRing {
     kept: RefCell<LruCache<OwnedServerName, Rc<KnownKeys>>>,
-    /// When each was last asked, in milliseconds.
-    asked_ms: RefCell<LruCache<OwnedServerName, u64>>,
+    asking: Asking,
     fetching: RefCell<BTreeMap<OwnedServerName, Fetching>>,
     passed_on: PassedOn,
 }
@@ -77,7 +74,7 @@ impl KeyRing {
         }
         Ok(Self {
             kept: RefCell::new(kept),
-            asked_ms: RefCell::new(LruCache::new(ASKED_REMEMBERED)),
+            asking: Asking::default(),
             fetching: RefCell::default(),
             passed_on: PassedOn::default(),
         })
@@ -117,7 +114,7 @@ fn own_keys_at(homeserver: &Homeserver, signed: SignedAt) -> PublicKeySet {
 }
 
 /// Sees to it that what is needed of a server's keys is known, if it can be had: [`Homeserver::keys_known`] answers after
-/// it. Asks at most once in [`FETCH_AGAIN_MS`], and once for all who need it at the same time.
+/// it. Asks as often as [`asking`] says, and once for all who need it at the same time.
 pub async fn ensure(homeserver: &Rc<Homeserver>, server: &ServerName, need: &Need) -> Result<(), StoreError> {
     let satisfied = || {
         let good = good_keys(homeserver, server, need.signed);
@@ -142,7 +139,7 @@ pub async fn ensure(homeserver: &Rc<Homeserver>, server: &ServerName, need: &Nee
     if satisfied() || hopeless() {
         return Ok(());
     }
-    if let Some(published) = fetch::fetch(homeserver, server).await {
+    if let Some(published) = fetch::fetch(homeserver, server, &need.key_ids).await {
         keep(homeserver, server, homeserver.environment.clock.now_ms(), &published).await?;
     }
     Ok(())

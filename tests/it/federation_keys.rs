@@ -14,7 +14,7 @@ use warren::{
     },
     homeserver::{
         Options,
-        key_ring::{self, FETCH_AGAIN_MS, Need, notary::NOTARY_SERVERS_MAX},
+        key_ring::{self, FETCH_AGAIN_MS, Need, SOONER_MAX, notary::NOTARY_SERVERS_MAX},
     },
     ports::Clock,
     storage::memory::MemoryDisk,
@@ -293,15 +293,41 @@ fn many_who_need_the_same_keys_ask_once_and_a_missing_key_is_asked_for_again() {
     };
     assert!(server.run(timed).into_iter().all(|result| result.is_ok()));
     assert_eq!(example.take_heard().len(), 1);
-    // A key nobody has heard of is asked for, at most once a minute.
+    // A key nobody has heard of is asked for at once, and then once a minute.
     let other = Need { key_ids: ["ed25519:new".to_owned()].into(), ..need };
     let ask = || server.run(key_ring::ensure(&server.homeserver, example.name(), &other)).unwrap();
     network.link(server.server_name(), example.name(), Link::Up);
     (0..5).for_each(|_| ask());
+    assert_eq!(example.take_heard().len(), 1);
+    network.advance(FETCH_AGAIN_MS - 1);
+    (0..5).for_each(|_| ask());
     assert_eq!(example.take_heard().len(), 0);
-    network.advance(FETCH_AGAIN_MS);
+    network.advance(1);
     (0..5).for_each(|_| ask());
     assert_eq!(example.take_heard().len(), 1);
+}
+
+#[test]
+fn keys_that_are_made_up_have_a_server_asked_a_few_times_a_minute() {
+    let network = Network::new();
+    let (server, example) = (network.server(), network.peer_named("example.org"));
+    publishes(&network, &example);
+    let needs = |id: &str| {
+        let signed = SignedAt::Ms(network.surroundings.clock.now_ms());
+        let need = Need { key_ids: [id.to_owned()].into(), signed };
+        server.run(key_ring::ensure(&server.homeserver, example.name(), &need)).unwrap();
+    };
+    needs("ed25519:self");
+    (0..100).for_each(|n| needs(&format!("ed25519:made-up-{n}")));
+    assert_eq!(example.take_heard().len(), 1 + SOONER_MAX);
+    // One that does not answer is asked once.
+    let away = ServerName::parse("away.example").unwrap();
+    network.take_carried();
+    for n in 0..100 {
+        let need = Need { key_ids: [format!("ed25519:{n}")].into(), signed: SignedAt::AnyTime };
+        server.run(key_ring::ensure(&server.homeserver, &away, &need)).unwrap();
+    }
+    assert_eq!(network.take_carried().len(), 1);
 }
 
 #[test]

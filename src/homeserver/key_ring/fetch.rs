@@ -1,5 +1,8 @@
 //! Asking a server for its keys: itself, else the notaries that are trusted.
-use std::{collections::BTreeMap, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use bytes::Bytes;
 use futures::future::{Either, FutureExt, select};
@@ -8,7 +11,7 @@ use ruma::{CanonicalJsonObject, OwnedServerName, ServerName, signatures::verify_
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::{FETCH_AGAIN_MS, Homeserver};
+use super::Homeserver;
 use crate::{
     domain::server_keys::{KEYS_ANSWER_MAX_BYTES, Published, SignedAt},
     ports::Lane,
@@ -19,23 +22,30 @@ const FETCH_PATIENCE_MS: u64 = 10_000;
 /// Notaries that are asked for one server.
 const NOTARIES_ASKED_MAX: usize = 3;
 
-/// What `server` publishes now. `None` if nobody tells, or somebody was asked a short while ago.
-pub(super) async fn fetch(homeserver: &Rc<Homeserver>, server: &ServerName) -> Option<Rc<Published>> {
+/// What `server` publishes now, asked because of these keys. `None` if nobody tells, or somebody was asked a short while ago.
+pub(super) async fn fetch(
+    homeserver: &Rc<Homeserver>,
+    server: &ServerName,
+    key_ids: &BTreeSet<String>,
+) -> Option<Rc<Published>> {
     let ring = &homeserver.key_ring;
     let under_way = ring.fetching.borrow().get(server).cloned();
     if let Some(fetching) = under_way {
         return fetching.await;
     }
-    if asked_lately(homeserver, server) {
+    let now_ms = homeserver.environment.clock.now_ms();
+    if !ring.asking.may_ask(server, key_ids, now_ms) {
         return None;
     }
-    let now_ms = homeserver.environment.clock.now_ms();
-    ring.asked_ms.borrow_mut().put(server.to_owned(), now_ms);
+    ring.asking.ask(server, key_ids, now_ms);
     let (weak, name) = (Rc::downgrade(homeserver), server.to_owned());
     let fetching = async move {
         let homeserver = weak.upgrade()?;
         let published = fetch_now(&homeserver, &name).await.map(Rc::new);
         homeserver.key_ring.fetching.borrow_mut().remove(&name);
+        if published.is_some() {
+            homeserver.key_ring.asking.answered(&name);
+        }
         published
     };
     let fetching = fetching.boxed_local().shared();
@@ -43,12 +53,10 @@ pub(super) async fn fetch(homeserver: &Rc<Homeserver>, server: &ServerName) -> O
     fetching.await
 }
 
-/// Whether a server was asked so short a while ago that it is not asked again; not while it is being asked.
-pub(super) fn asked_lately(homeserver: &Homeserver, server: &ServerName) -> bool {
-    let now_ms = homeserver.environment.clock.now_ms();
-    let mut asked_ms = homeserver.key_ring.asked_ms.borrow_mut();
-    let lately = asked_ms.get(server).is_some_and(|asked_ms| now_ms < asked_ms + FETCH_AGAIN_MS);
-    lately && !homeserver.key_ring.fetching.borrow().contains_key(server)
+/// Whether [`fetch`] would not ask, because the server was asked so short a while ago; not while it is being asked.
+pub(super) fn asked_lately(homeserver: &Homeserver, server: &ServerName, key_ids: &BTreeSet<String>) -> bool {
+    let (now_ms, ring) = (homeserver.environment.clock.now_ms(), &homeserver.key_ring);
+    !ring.asking.may_ask(server, key_ids, now_ms) && !ring.fetching.borrow().contains_key(server)
 }
 
 async fn fetch_now(homeserver: &Homeserver, server: &OwnedServerName) -> Option<Published> {

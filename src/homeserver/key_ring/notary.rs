@@ -75,7 +75,7 @@ pub async fn query(
     }
     let stale: Vec<_> = wanted.iter().filter(|(server, wanted)| !suffices(homeserver, server, wanted)).collect();
     for some in stale.chunks(FETCHED_AT_ONCE_MAX) {
-        let refreshed = join_all(some.iter().map(|(server, _)| refresh(homeserver, server))).await;
+        let refreshed = join_all(some.iter().map(|(server, wanted)| refresh(homeserver, server, wanted))).await;
         refreshed.into_iter().collect::<Result<(), _>>()?;
     }
     let mut told = Vec::new();
@@ -124,17 +124,18 @@ fn suffices(homeserver: &Homeserver, server: &ServerName, wanted: &Wanted) -> bo
         && wanted.key_ids.iter().all(|id| known.names(id))
 }
 
-async fn refresh(homeserver: &Rc<Homeserver>, server: &ServerName) -> Result<(), StoreError> {
+async fn refresh(homeserver: &Rc<Homeserver>, server: &ServerName, wanted: &Wanted) -> Result<(), StoreError> {
+    let key_ids = wanted.key_ids.iter().cloned().collect();
     let now_ms = homeserver.environment.clock.now_ms();
     let ring = &homeserver.key_ring;
-    if fetch::asked_lately(homeserver, server) {
+    if fetch::asked_lately(homeserver, server, &key_ids) {
         return Ok(());
     }
     if ring.passed_on.budget.borrow_mut().take((), 1, now_ms).is_err() {
         tracing::info!(%server, "keys are not fetched: others have had too many fetched");
         return Ok(());
     }
-    let Some(published) = fetch::fetch(homeserver, server).await else { return Ok(()) };
+    let Some(published) = fetch::fetch(homeserver, server, &key_ids).await else { return Ok(()) };
     if ring.known(server).is_some() {
         return super::keep(homeserver, server, now_ms, &published).await;
     }

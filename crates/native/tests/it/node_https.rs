@@ -243,11 +243,36 @@ fn a_homeserver_that_changes_its_key_stays_the_same_to_others() {
     third.until_heard(&eve, &room, "signed with the new key");
     third.send(&eve, &room, "I believe you");
     first.until_heard(&ada, &room, "I believe you");
-    // One that knows the old key asks for the new one when it meets it.
-    let dir = second.kill();
-    let second_flags = flags(authority.directory.path(), second_port);
-    let second = Node::start_in(dir, &second_flags.iter().map(String::as_str).collect::<Vec<_>>());
+    // One that knows the old key, and has only just asked, asks for the new one when it meets it.
     second.until_heard(&bob, &room, "signed with the new key");
+}
+
+#[test]
+fn a_notary_that_is_trusted_vouches_for_who_is_away() {
+    let authority = Authority::new();
+    let flags = |port: u16| flags(authority.directory.path(), port);
+    let (away, notary_port) = (start(&flags(free_port())), free_port());
+    let (notary, via) = (start(&flags(notary_port)), format!("localhost:{notary_port}"));
+    let (ada, bob) = (notary.register("ada"), away.register("bob"));
+    let room = notary.create_room(&ada);
+    join(&away, &bob, &room, &via).success();
+    away.send(&bob, &room, "said before I went");
+    notary.until_heard(&ada, &room, "said before I went");
+    drop(away);
+
+    // Its own keys cannot be had any more: whoever comes now believes what it signed by the word of a notary, or not at all.
+    for trusted in [true, false] {
+        let mut flags = flags(free_port());
+        flags.extend(trusted.then(|| ["--notary".to_owned(), via.clone()]).into_iter().flatten());
+        let node = start(&flags);
+        let eve = node.register("eve");
+        join(&node, &eve, &room, &via).success();
+        let members = node.ok(&eve, "GET", &format!("/_matrix/client/v3/rooms/{room}/joined_members"), &Value::Null);
+        assert!(members["joined"][&ada.id].is_object(), "{members}");
+        assert_eq!(members["joined"][&bob.id].is_object(), trusted, "{members}");
+        let heard = node.messages(&eve, &room).iter().any(|(_, text)| text == "said before I went");
+        assert_eq!(heard, trusted);
+    }
 }
 
 #[test]
