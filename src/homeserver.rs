@@ -142,6 +142,8 @@ pub struct Options {
     pub notaries: Vec<OwnedServerName>,
     /// Keys that a homeserver of this name signed with before, to be published with its own.
     pub former_keys: Vec<FormerKey>,
+    /// Whether other servers are told what users call their devices, which says what they own. They see them without.
+    pub shares_device_names: bool,
 }
 
 /// Terms that new users must agree to (client-server API, "Terms of service at registration").
@@ -196,6 +198,7 @@ impl Default for Options {
             presence: true,
             notaries: Vec::new(),
             former_keys: Vec::new(),
+            shares_device_names: false,
         }
     }
 }

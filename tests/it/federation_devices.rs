@@ -5,10 +5,14 @@ use ruma::{OwnedUserId, UserId, serde::Base64, signatures::Ed25519KeyPair};
 use serde_json::{Map, Value, json};
 use warren::{
     domain::device_list::DEVICE_KEYS_MAX_BYTES,
-    homeserver::device_lists::{
-        self, COPIES_PER_SERVER_MAX_BYTES, LISTED_DEVICES_MAX, List, outgoing::TOLD_ONE_BY_ONE_MAX,
-        resync::ASKED_AGAIN_AFTER_MS, signing_keys,
+    homeserver::{
+        Options,
+        device_lists::{
+            self, COPIES_PER_SERVER_MAX_BYTES, LISTED_DEVICES_MAX, List, outgoing::TOLD_ONE_BY_ONE_MAX,
+            resync::ASKED_AGAIN_AFTER_MS, signing_keys,
+        },
     },
+    storage::memory::MemoryDisk,
 };
 
 use crate::{
@@ -124,7 +128,7 @@ fn every_change_of_devices_is_told_to_the_servers_in_the_users_rooms() {
     let path = format!("/_matrix/client/v3/devices/{}", second.device);
     server.put(&path, &alice.token, json!({ "display_name": "phone" })).ok();
     network.settle();
-    assert_eq!(heard_by(&peer), [(second.device.clone(), 3, vec![2], json!("phone"), false)]);
+    assert_eq!(heard_by(&peer), [(second.device.clone(), 3, vec![2], Value::Null, false)], "and not what it is called");
     // The same name again, and a login with the same device, change nothing.
     server.put(&path, &alice.token, json!({ "display_name": "phone" })).ok();
     let body = json!({
@@ -212,6 +216,26 @@ fn who_joins_is_announced_to_servers_that_hear_of_it_first() {
     b.put(&format!("/_matrix/client/v3/devices/{}", bob.device), &bob.token, json!({ "display_name": "x" })).ok();
     network.settle();
     assert_eq!(announced(), []);
+}
+
+#[test]
+fn what_devices_are_called_is_told_to_other_servers_only_where_that_is_wanted() {
+    for shares_device_names in [false, true] {
+        let network = Network::new();
+        let options = Options { shares_device_names, ..Options::default() };
+        let (server, peer) = (network.server_with(MemoryDisk::default(), options), network.peer());
+        let alice = server.register("alice");
+        let room = server.public_room(&alice);
+        PeerRoom::join(&peer, &server, &room, &peer.user("eve"));
+        peer.take_heard();
+        let path = format!("/_matrix/client/v3/devices/{}", alice.device);
+        server.put(&path, &alice.token, json!({ "display_name": "Alice's phone, Galaxy S99" })).ok();
+        network.settle();
+        let names: Vec<_> = heard_by(&peer).into_iter().map(|(.., name, _)| name).collect();
+        assert_eq!(names, [json!(shares_device_names.then_some("Alice's phone, Galaxy S99"))]);
+        // To its user it is called so either way.
+        assert_eq!(server.get(&path, &alice.token).ok()["display_name"], "Alice's phone, Galaxy S99");
+    }
 }
 
 #[test]

@@ -189,6 +189,7 @@ async fn start(settings: &Settings) -> Result<Node, NodeError> {
         turn: settings.turn.clone(),
         rtc_transports: settings.rtc_transports.clone(),
         presence: settings.presence,
+        shares_device_names: settings.share_device_names,
     };
     let homeserver = Homeserver::start(environment, identity, options).await?;
     transport.tell(&homeserver);

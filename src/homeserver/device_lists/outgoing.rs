@@ -71,7 +71,7 @@ pub async fn put(
     row.stream_id += untold as u64;
     for (device, change) in &changes[untold..] {
         row.stream_id += 1;
-        let edu = edu_of(user, device, change, row.stream_id);
+        let edu = edu_of(server, user, device, change, row.stream_id);
         told.put(server, batch, &servers, &edu).await?;
     }
     row.changed_at = told.positions.last().map_or(row.changed_at, Position::value);
@@ -128,7 +128,7 @@ pub async fn announcement(server: &Homeserver, user: &UserId) -> Result<Option<V
     let stream_id = server.device_lists.stream_id(user);
     Ok(rows.first().filter(|_| stream_id > 0).map(|((_, device), row)| {
         let change = Change::Is { display_name: row.display_name.clone(), keys: None };
-        edu_of(user, device, &change, stream_id)
+        edu_of(server, user, device, &change, stream_id)
     }))
 }
 
@@ -144,13 +144,13 @@ async fn servers_around(server: &Homeserver, user: &UserId) -> Result<BTreeSet<O
     Ok(servers)
 }
 
-fn edu_of(user: &UserId, device: &DeviceId, change: &Change, stream_id: u64) -> Value {
+fn edu_of(server: &Homeserver, user: &UserId, device: &DeviceId, change: &Change, stream_id: u64) -> Value {
     // Updates come one after the other: each follows the one before.
     let before: Vec<u64> = (stream_id > 1).then(|| stream_id - 1).into_iter().collect();
     let mut content = json!({ "user_id": user, "device_id": device, "stream_id": stream_id, "prev_id": before });
     match change {
         Change::Is { display_name, keys } => {
-            if let Some(name) = display_name {
+            if let Some(name) = display_name.as_ref().filter(|_| server.options.shares_device_names) {
                 content["device_display_name"] = json!(name);
             }
             if let Some(keys) = keys {

@@ -165,6 +165,12 @@ pub struct NodeFlags {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub presence: Option<bool>,
 
+    /// Tell other homeservers what users call their devices [default: false]
+    ///
+    /// Those see the devices of whoever they share a room with either way.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub share_device_names: Option<bool>,
+
     /// Let pushes go by plain HTTP and to private addresses, such as to a gateway on this machine
     ///
     /// Any user of this homeserver can then have it post to whatever it can reach.
@@ -224,6 +230,7 @@ pub struct Settings {
     pub default_room_version: RoomVersionId,
     pub limit_rates: bool,
     pub presence: bool,
+    pub share_device_names: bool,
     pub local_push_gateways: bool,
     pub relays: Vec<String>,
     pub metrics_listen: Option<SocketAddr>,
@@ -317,6 +324,7 @@ impl Settings {
             default_room_version: default_room_version.unwrap_or(DEFAULT_ROOM_VERSION),
             limit_rates: flags.rate_limits.or(file.rate_limits) != Some(Switch::Off),
             presence: flags.presence.or(file.presence).unwrap_or(true),
+            share_device_names: flags.share_device_names.or(file.share_device_names).unwrap_or(false),
             local_push_gateways: flags.local_push_gateways.or(file.local_push_gateways).unwrap_or(false),
             relays,
             metrics_listen: flags.metrics_listen.or(file.metrics_listen),
