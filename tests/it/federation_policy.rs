@@ -1,7 +1,7 @@
 //! Rooms with a policy server: what it signs is sent and shown, and nothing else, but for who it is.
 use std::rc::Rc;
 
-use ruma::OwnedUserId;
+use ruma::{OwnedEventId, OwnedUserId};
 use serde_json::{Value, json};
 use warren::domain::{
     event::{Pdu, object::EventObject},
@@ -330,5 +330,130 @@ fn a_room_with_a_policy_server_is_replaced_once_that_agrees() {
         assert!(scene.stored(&levels)["signatures"][scene.policy.name().as_str()].is_object());
         assert!(scene.stored(&levels)["content"]["events_default"].as_i64() >= Some(50));
         assert!(scene.server.is_resident(&replacement));
+    }
+}
+
+/// A room's past as its server tells it, a few events at a time, with the state before each.
+#[derive(Default)]
+struct Past {
+    told: Vec<(Rc<Pdu>, Vec<OwnedEventId>)>,
+}
+
+impl Past {
+    const PAGE: usize = 2;
+
+    fn add(&mut self, room: &mut PeerRoom, event: Rc<Pdu>, change: impl FnOnce(&mut Value)) -> Rc<Pdu> {
+        let mut json = value(&event);
+        change(&mut json);
+        let event = Rc::new(room.parse(&json));
+        self.told.push((event.clone(), room.state.values().cloned().collect()));
+        room.push(&event);
+        event
+    }
+
+    fn let_tell(self, peer: &Peer) {
+        let told = Rc::new(self.told);
+        // A path has the id with its `$` escaped.
+        let place = |told: &[(Rc<Pdu>, Vec<OwnedEventId>)], path: &str| {
+            told.iter().position(|(event, _)| path.contains(&event.event_id.as_str()[1..]))
+        };
+        let past = told.clone();
+        peer.on("GET", "/backfill/", move |request| {
+            let from = place(&past, &request.uri().to_string()).map_or(0, |place| place + 1);
+            let pdus: Vec<_> =
+                past[from.saturating_sub(Self::PAGE)..from].iter().map(|(event, _)| value(event)).collect();
+            (200, json!({ "origin": "a.example", "origin_server_ts": 1, "pdus": pdus }))
+        });
+        peer.on("GET", "/state_ids/", move |request| {
+            let state = &told[place(&told, &request.uri().to_string()).unwrap()].1;
+            (200, json!({ "pdu_ids": state, "auth_chain_ids": state }))
+        });
+    }
+}
+
+#[test]
+fn of_the_past_is_shown_what_the_policy_server_of_that_time_recommends() {
+    let network = Network::new();
+    let (server, peer, policy) = (network.server(), network.peer(), network.peer());
+    let (bob, mole, guard) = (server.register("bob"), peer.user("mole"), policy.user("guard"));
+    let mut room = PeerRoom::create(&peer, &mole, &ruma::RoomVersionId::V11);
+    room.add(&policy, &guard, "m.room.member", Some(guard.as_str()), json!({ "membership": "join" }));
+    signs(&policy, policy_key());
+    let mut past = Past::default();
+    let say = |past: &mut Past, room: &mut PeerRoom, text: &str| {
+        let event = room.clone().say(&peer, &mole, text);
+        past.add(room, event, |_| ())
+    };
+    let names = |past: &mut Past, room: &mut PeerRoom, named: Value| {
+        let event = room.clone().add(&peer, &mole, "m.room.policy", Some(""), named);
+        past.add(room, event, |_| ());
+    };
+    say(&mut past, &mut room, "before there was one");
+    let free = say(&mut past, &mut room, SPAM);
+    names(&mut past, &mut room, content(policy.name().as_str(), &policy_key()));
+    say(&mut past, &mut room, "good morning");
+    let signed = room.clone().say(&peer, &mole, "signed");
+    past.add(&mut room, signed, |event| {
+        event["signatures"][policy.name().as_str()] =
+            json!({ "ed25519:policy_server": signature(event, &policy_key()) });
+    });
+    let spam = say(&mut past, &mut room, SPAM);
+    let more_spam = say(&mut past, &mut room, SPAM);
+    names(&mut past, &mut room, json!({}));
+    say(&mut past, &mut room, "after it");
+    let template = {
+        let bob_id = bob.id.as_str().try_into().unwrap();
+        value(&room.clone().make(&peer, &bob_id, "m.room.member", Some(&bob.id), json!({ "membership": "join" })))
+    };
+    peer.says("GET", "/make_join/", 200, json!({ "room_version": "11", "event": template }));
+    peer.says("PUT", "/send_join/", 200, json!({ "state": room.state_events(), "auth_chain": room.auth_chain() }));
+    past.let_tell(&peer);
+    server.join_via(&bob, &room.id, peer.name()).ok();
+    policy.take_heard();
+    let mut said = Vec::new();
+    for _ in 0..10 {
+        said = server.said_in(&bob, &room.id);
+        network.settle();
+    }
+    assert_eq!(said, ["before there was one", SPAM, "good morning", "signed", "after it"]);
+    let asked: Vec<_> =
+        policy.take_heard().into_iter().filter(|(path, _)| path == SIGN).map(|(_, event)| event).collect();
+    let text = |event: &Value| event["content"]["body"].as_str().unwrap().to_owned();
+    let mut texts: Vec<_> = asked.iter().map(text).collect();
+    texts.sort();
+    assert_eq!(texts, [SPAM, SPAM, "good morning"], "each once, about what it had a say in and had not signed");
+    // It is kept, and counts, and what came before it was still to be had.
+    for event in [&free, &spam, &more_spam] {
+        assert!(server.inspected_event(event.event_id.as_str()).is_some());
+    }
+}
+
+#[test]
+fn of_the_past_nothing_is_shown_that_nobody_could_be_asked_about() {
+    let network = Network::new();
+    let (server, peer, policy) = (network.server(), network.peer(), network.peer());
+    let (bob, mole, guard) = (server.register("bob"), peer.user("mole"), policy.user("guard"));
+    let mut room = PeerRoom::create(&peer, &mole, &ruma::RoomVersionId::V11);
+    room.add(&policy, &guard, "m.room.member", Some(guard.as_str()), json!({ "membership": "join" }));
+    room.add(&peer, &mole, "m.room.policy", Some(""), content(policy.name().as_str(), &policy_key()));
+    let mut past = Past::default();
+    for text in ["one", "two", "three"] {
+        let event = room.clone().say(&peer, &mole, text);
+        past.add(&mut room, event, |_| ());
+    }
+    let event = room.clone().add(&peer, &mole, "m.room.policy", Some(""), json!({}));
+    past.add(&mut room, event, |_| ());
+    let template = {
+        let bob_id = bob.id.as_str().try_into().unwrap();
+        value(&room.clone().make(&peer, &bob_id, "m.room.member", Some(&bob.id), json!({ "membership": "join" })))
+    };
+    peer.says("GET", "/make_join/", 200, json!({ "room_version": "11", "event": template }));
+    peer.says("PUT", "/send_join/", 200, json!({ "state": room.state_events(), "auth_chain": room.auth_chain() }));
+    past.let_tell(&peer);
+    server.join_via(&bob, &room.id, peer.name()).ok();
+    network.link(server.server_name(), policy.name(), Link::Down);
+    for _ in 0..5 {
+        assert!(server.said_in(&bob, &room.id).is_empty());
+        network.settle();
     }
 }

@@ -75,8 +75,9 @@ pub enum AppendError {
 pub enum Placement {
     /// At the end of the timeline, as something that happened now.
     Live,
-    /// Before the oldest event of the timeline, as history fetched later, at a place from `reserve_history`.
-    History { order: i64 },
+    /// Before the oldest event of the timeline, as history fetched later, at a place from `reserve_history`. `recommended`: by
+    /// the policy server that the room had then, or it had none.
+    History { order: i64, recommended: bool },
 }
 
 /// Who hears of an event from us.
@@ -238,16 +239,19 @@ impl<'a> Append<'a> {
         audience: Audience,
     ) -> Result<Verdict, AppendError> {
         self.check_id(&pdu).await?;
-        let verdict = match self.admit(&pdu, &state_before).await? {
-            Verdict::Accepted | Verdict::SoftFailed { .. } if self.is_second_create(&pdu) => {
+        let not_recommended =
+            || Verdict::SoftFailed { rule: "the room's policy server does not recommend it".to_owned() };
+        let verdict = match (self.admit(&pdu, &state_before).await?, placement) {
+            (Verdict::Accepted | Verdict::SoftFailed { .. }, _) if self.is_second_create(&pdu) => {
                 Verdict::Rejected { rule: "the room has another create event".to_owned() }
             }
-            // What is history now was judged against the state of its own time.
-            Verdict::SoftFailed { .. } if placement != Placement::Live => Verdict::Accepted,
-            Verdict::Accepted if placement == Placement::Live && !policy::recommends(self, &pdu).await? => {
-                Verdict::SoftFailed { rule: "the room's policy server does not recommend it".to_owned() }
+            (Verdict::Accepted | Verdict::SoftFailed { .. }, Placement::History { recommended: false, .. }) => {
+                not_recommended()
             }
-            verdict => verdict,
+            // What is history now was judged against the state of its own time.
+            (Verdict::SoftFailed { .. }, Placement::History { .. }) => Verdict::Accepted,
+            (Verdict::Accepted, Placement::Live) if !policy::recommends(self, &pdu).await? => not_recommended(),
+            (verdict, _) => verdict,
         };
         let known = self.event(&pdu.event_id).await?;
         let redacted_by = known.and_then(|known| known.header.redacted_by.clone());
@@ -404,7 +408,13 @@ impl<'a> Append<'a> {
         if let Verdict::SoftFailed { rule } | Verdict::Rejected { rule } = &verdict {
             refusals::note(self.server, pdu.sender.server_name(), &pdu.event_id, rule);
         }
-        let Some(order) = order else { return Ok(pdu) };
+        let Some(order) = order else {
+            // There may be more to be had before what is not shown.
+            if let Placement::History { order, .. } = placement {
+                self.note_gaps(&pdu, order).await?;
+            }
+            return Ok(pdu);
+        };
         self.batch.put::<Timeline>(&(self.room.num, order), &pdu.event_id);
         let followed = self.note_gaps(&pdu, order).await?;
         let before = self.live.members.clone();
@@ -434,7 +444,7 @@ impl<'a> Append<'a> {
         let live = &mut self.live;
         let order = match placement {
             Placement::Live => position as i64,
-            Placement::History { order } => order,
+            Placement::History { order, .. } => order,
         };
         live.newest_order = if live.newest_order == 0 { order } else { live.newest_order.max(order) };
         live.oldest_order = if live.oldest_order == 0 { order } else { live.oldest_order.min(order) };

@@ -4,15 +4,17 @@ use std::{
     rc::Rc,
 };
 
-use ruma::{OwnedEventId, UInt, api::federation::backfill::get_backfill};
+use ruma::{OwnedEventId, OwnedServerName, UInt, api::federation::backfill::get_backfill};
 
 use super::{
     Room,
     append::{Append, AppendError, Audience, Placement},
-    fetch::{self, ancestors_of, check_filled_in},
+    fetch::{self, Ancestry, ancestors_of, check_filled_in},
     ingest::{ancestors_first, servers_to_ask},
+    policy,
 };
 use crate::{
+    domain::{event::Pdu, room::policy::PolicyServer},
     homeserver::Homeserver,
     ports::{Lane, StoreError},
     storage::{Direction, tables::Gaps},
@@ -53,33 +55,22 @@ pub async fn fill(server: &Rc<Homeserver>, room: &Rc<Room>, limit: usize) -> Res
 async fn append_history(
     server: &Rc<Homeserver>,
     room: &Rc<Room>,
-    events: Vec<crate::domain::event::Pdu>,
-    via: &ruma::OwnedServerName,
+    events: Vec<Pdu>,
+    via: &OwnedServerName,
 ) -> Result<bool, StoreError> {
     let mut events: BTreeMap<_, _> = events.into_iter().map(|event| (event.event_id.clone(), event)).collect();
-    let mut ancestry = fetch::edges_of_history(server, room, &mut events, via).await?;
+    let ancestry = fetch::edges_of_history(server, room, &mut events, via).await?;
+    let mut events = ancestors_first(events);
     let mut append = Append::begin(server, room).await;
-    ancestry.add_outliers(&mut append).await?;
-    // States are known from the oldest on; timeline places are given from the newest down.
-    let mut placed = BTreeSet::new();
-    let slots = append.reserve_history(events.len());
-    for (event, slot) in ancestors_first(events).into_iter().zip(slots.into_iter().rev()) {
-        let id = event.event_id.clone();
-        if append.event(&id).await?.is_some_and(|known| !known.is_outlier()) {
-            continue;
-        }
-        let placement = Placement::History { order: slot };
-        let result = match ancestry.take_state_before(&mut append, &id).await? {
-            Some(state) => append.receive_at(event, state, placement, Audience::Nobody).await,
-            None => append.receive(event, placement, Audience::Nobody).await,
-        };
-        match result {
-            Ok(_) => drop(placed.insert(id)),
-            Err(AppendError::Store(error)) => return Err(error),
-            Err(error) => tracing::info!(event = %id, %error, "an event of the past cannot be placed"),
-        }
+    let mut placed = place_all(&mut append, ancestry.clone(), &events, Policy::IsAsked).await?;
+    if !placed.unrecommended.is_empty() {
+        // Whom to ask is only known once everything has its place, and nobody is asked under the room's lock.
+        drop(append);
+        policy::ask_about_history(server, room, &mut events, &placed.unrecommended).await;
+        append = Append::begin(server, room).await;
+        placed = place_all(&mut append, ancestry, &events, Policy::HasSpoken).await?;
     }
-    if placed.is_empty() {
+    if placed.ids.is_empty() {
         return Ok(false);
     }
     match append.commit().await {
@@ -90,4 +81,66 @@ async fn append_history(
             Ok(false)
         }
     }
+}
+
+/// Where the policy servers of the room's past stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Policy {
+    /// They will be asked about what they have not signed; until then that counts as recommended.
+    IsAsked,
+    /// What they have not signed is not shown.
+    HasSpoken,
+}
+
+#[derive(Default)]
+struct Placed {
+    ids: BTreeSet<OwnedEventId>,
+    /// Events that the policy server of their time has not signed.
+    unrecommended: BTreeMap<OwnedEventId, PolicyServer>,
+}
+
+/// Gives each event its place. States are known from the oldest on; timeline places are given from the newest down.
+async fn place_all(
+    append: &mut Append<'_>,
+    mut ancestry: Ancestry,
+    events: &[Pdu],
+    policy: Policy,
+) -> Result<Placed, StoreError> {
+    ancestry.add_outliers(append).await?;
+    let mut placed = Placed::default();
+    let slots = append.reserve_history(events.len());
+    for (event, order) in events.iter().zip(slots.into_iter().rev()) {
+        let id = event.event_id.clone();
+        if append.event(&id).await?.is_some_and(|known| !known.is_outlier()) {
+            continue;
+        }
+        match place(append, &mut ancestry, event, order, policy).await {
+            Ok(unconvinced) => {
+                placed.unrecommended.extend(unconvinced.map(|policy| (id.clone(), policy)));
+                placed.ids.insert(id);
+            }
+            Err(AppendError::Store(error)) => return Err(error),
+            Err(error) => tracing::info!(event = %id, %error, "an event of the past cannot be placed"),
+        }
+    }
+    Ok(placed)
+}
+
+/// Answers with the policy server that has not recommended it.
+async fn place(
+    append: &mut Append<'_>,
+    ancestry: &mut Ancestry,
+    event: &Pdu,
+    order: i64,
+    policy: Policy,
+) -> Result<Option<PolicyServer>, AppendError> {
+    let state_before = match ancestry.take_state_before(append, &event.event_id).await? {
+        Some(state) => state,
+        None => append.state_after(&event.prev_events).await?,
+    };
+    let unconvinced = policy::unconvinced(append, event, &state_before).await?;
+    let recommended = unconvinced.is_none() || policy == Policy::IsAsked;
+    let placement = Placement::History { order, recommended };
+    append.receive_at(event.clone(), state_before, placement, Audience::Nobody).await?;
+    Ok(unconvinced)
 }

@@ -60,7 +60,7 @@ impl Fetching {
 }
 
 /// What was fetched besides the events to append.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Ancestry {
     /// Events that states and auth chains need.
     outliers: BTreeMap<OwnedEventId, Pdu>,

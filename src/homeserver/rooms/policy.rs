@@ -1,13 +1,17 @@
 //! Asking a room's policy server (server-server API, "Policy Servers"): events of ours are sent once it has signed them, and
-//! for what comes without its signature it is asked before that is soft-failed.
-use std::rc::Rc;
+//! for what comes without its signature it is asked before that is soft-failed. About history whoever the room named then is asked.
+use std::{collections::BTreeMap, rc::Rc};
 
 use futures::{
     StreamExt,
     future::{Either, select},
     stream,
 };
-use ruma::{api::federation::policy::sign_event, events::StateEventType};
+use ruma::{
+    OwnedEventId, ServerName, UserId,
+    api::federation::policy::sign_event,
+    events::{StateEventType, room::member::MembershipState},
+};
 use thiserror::Error;
 
 use super::{
@@ -22,7 +26,7 @@ use crate::{
         },
         room::policy::{POLICY, PolicyServer},
     },
-    homeserver::{Homeserver, peers::PeerError},
+    homeserver::{Homeserver, peers::PeerError, states::State},
     ports::{Lane, StoreError},
 };
 
@@ -53,11 +57,37 @@ pub fn is_named(live: &Live) -> bool {
 
 /// The policy server that `append`'s room uses as it is now. We are none: a room that names us uses none.
 pub async fn in_use(append: &Append<'_>) -> Result<Option<PolicyServer>, StoreError> {
-    let Some(event_id) = append.live.state.get(&StateEventType::from(POLICY), "") else { return Ok(None) };
+    let named = named_in(append, &append.live.state).await?;
+    Ok(named.filter(|policy| append.live.members.has_server(policy.name())))
+}
+
+/// The one that `state` names, whether or not it takes part in the room.
+async fn named_in(append: &Append<'_>, state: &State) -> Result<Option<PolicyServer>, StoreError> {
+    let Some(event_id) = state.get(&StateEventType::from(POLICY), "") else { return Ok(None) };
     let Some(event) = append.event(event_id).await? else { return Ok(None) };
     let named = PolicyServer::named(&event.pdu.content);
-    let takes_part = |policy: &PolicyServer| append.live.members.has_server(policy.name());
-    Ok(named.filter(|policy| takes_part(policy) && policy.name() != append.server.server_name()))
+    Ok(named.filter(|policy| policy.name() != append.server.server_name()))
+}
+
+/// The policy server that the room used in the state before `pdu`, an event of the past, if that has not recommended it.
+pub async fn unconvinced(
+    append: &Append<'_>,
+    pdu: &Pdu,
+    state_before: &State,
+) -> Result<Option<PolicyServer>, StoreError> {
+    let Some(policy) = named_in(append, state_before).await? else { return Ok(None) };
+    let is_free =
+        policy.recommends(pdu, &append.room.rules) || !had_server(append, state_before, policy.name()).await?;
+    Ok((!is_free).then_some(policy))
+}
+
+/// Whether somebody of `server` was in the room.
+async fn had_server(append: &Append<'_>, state: &State, server: &ServerName) -> Result<bool, StoreError> {
+    let is_of = |user: &str| <&UserId>::try_from(user).is_ok_and(|user| user.server_name() == server);
+    let members = state.entries.iter().filter(|((kind, user), _)| *kind == StateEventType::RoomMember && is_of(user));
+    let members: Vec<_> = members.map(|(_, event_id)| event_id.clone()).collect();
+    let events = append.events(&members).await?;
+    Ok(events.into_iter().flatten().any(|event| event.pdu.membership() == Some(MembershipState::Join)))
 }
 
 /// Whether `pdu` may be shown and built upon, as far as the room's policy server has a say.
@@ -97,17 +127,33 @@ pub async fn ask_for(server: &Homeserver, room: &Rc<Room>, pdus: &mut [Pdu]) -> 
     drop(append);
     let Some(policy) = policy else { return Ok(()) };
     let unsigned = pdus.iter_mut().filter(|pdu| !policy.recommends(pdu, &room.rules));
-    let asking = stream::iter(unsigned).for_each_concurrent(ASKED_AT_ONCE_MAX, async |pdu| {
-        match signed(server, room, &policy, pdu).await {
+    ask(server, room, unsigned.map(|pdu| (pdu, &policy))).await;
+    Ok(())
+}
+
+/// As [`ask_for`], about history, each event of which may have been made under another policy server.
+pub async fn ask_about_history(
+    server: &Homeserver,
+    room: &Room,
+    pdus: &mut [Pdu],
+    policies: &BTreeMap<OwnedEventId, PolicyServer>,
+) {
+    let asked = pdus.iter_mut().filter_map(|pdu| policies.get(&pdu.event_id).map(|policy| (pdu, policy)));
+    ask(server, room, asked).await;
+}
+
+/// Has these events signed, some at a time, as far as that is done in time.
+async fn ask<'a>(server: &Homeserver, room: &Room, asked: impl Iterator<Item = (&'a mut Pdu, &'a PolicyServer)>) {
+    let asking = stream::iter(asked).for_each_concurrent(ASKED_AT_ONCE_MAX, async |(pdu, policy)| {
+        match signed(server, room, policy, pdu).await {
             Ok(signed) => *pdu = signed,
             Err(error) => tracing::info!(room = %room.id, event = %pdu.event_id, %error, "an event is not recommended"),
         }
     });
     let patience = server.environment.clock.sleep_ms(SIGN_WAIT_MAX_MS);
     if let Either::Right(((), _)) = select(Box::pin(asking), patience).await {
-        tracing::info!(room = %room.id, policy_server = %policy.name(), "the policy server has not signed all events in time");
+        tracing::info!(room = %room.id, "the policy server has not signed all events in time");
     }
-    Ok(())
 }
 
 async fn signed_in_time(
