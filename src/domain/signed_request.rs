@@ -76,7 +76,8 @@ mod tests {
     fn what_is_signed_is_the_target_as_it_is_written() {
         let (own, other) = (identity(1), identity(2));
         let keys = own.public_key().public_key_map(own.server_name());
-        let targets = ["/a", "/a?", "/a??", "/a?b", "/a?b=", "/a?b=%20", "/a?b=+", "/%61", "/a/", "//a", "/a?b=c&", "/a?&"];
+        let targets =
+            ["/a", "/a?", "/a??", "/a?b", "/a?b=", "/a?b=%20", "/a?b=+", "/%61", "/a/", "//a", "/a?b=c&", "/a?&"];
         for signed in targets {
             let request = |target: &str| http::Request::get(target).body(Vec::<u8>::new()).unwrap();
             let header = sign(&request(signed), &own, other.server_name()).unwrap();

@@ -7,6 +7,7 @@ mod door;
 pub mod flags;
 pub mod link;
 mod notary;
+mod places;
 mod published_keys;
 mod tabs;
 

@@ -43,11 +43,11 @@ fn ask(port: u16, path: &str, host: &str, address: &str) -> Answer {
 }
 
 /// A request of a `length` of body, of which so much is sent as is taken before the other end stops reading, and no more.
-fn begin(port: u16, host: &str, length: usize, sent: usize) -> TcpStream {
+fn begin(port: u16, host: &str, address: &str, length: usize, sent: usize) -> TcpStream {
     let mut stream = connect(port);
     stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
     let length = format!("content-length: {length}\r\n");
-    stream.write_all(head("PUT", SEND, host, FLOODER, &length).as_bytes()).unwrap();
+    stream.write_all(head("PUT", SEND, host, address, &length).as_bytes()).unwrap();
     match stream.write_all(&vec![b' '; sent]) {
         Ok(()) => {}
         Err(error) => assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}"),
@@ -113,7 +113,7 @@ async fn bodies_that_never_end_are_few_and_keep_nobody_else_waiting() {
             let beginning = |_| {
                 thread::spawn({
                     let name = name.clone();
-                    move || begin(port, &name, BODY_MAX, BODY_MAX - 1)
+                    move || begin(port, &name, FLOODER, BODY_MAX, BODY_MAX - 1)
                 })
             };
             let begun: Vec<_> = (0..100).map(beginning).collect();
@@ -137,13 +137,40 @@ async fn bodies_that_never_end_are_few_and_keep_nobody_else_waiting() {
 }
 
 #[tokio::test]
+async fn eight_addresses_that_hold_everything_make_room_for_a_ninth() {
+    let test = async {
+        let gate = Gate::start();
+        let tab = Tab::start(&gate, 1).await;
+        let (port, name) = (gate.port, tab.name().to_string());
+        let holders = {
+            let name = name.clone();
+            move || {
+                (0..8 * 32).map(|n| begin(port, &name, &format!("203.0.{}.9", n / 32), BODY_MAX, 1)).collect::<Vec<_>>()
+            }
+        };
+        let held = beside(holders).await;
+        let heard = beside(move || ask(port, VERSION, &name, OTHER)).await;
+        assert_eq!((heard.status, json_of(&heard)["by_gateway"].as_bool()), (200, Some(true)));
+        // Whoever made room is told so; the others go on holding theirs.
+        let told = |mut stream: &TcpStream| {
+            stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+            let mut said = [0; 12];
+            stream.read_exact(&mut said).is_ok_and(|()| &said == b"HTTP/1.1 503")
+        };
+        let put_out = held.iter().filter(|stream| told(stream)).count();
+        assert!((1..8).contains(&put_out), "{put_out}");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
 async fn what_is_too_large_or_for_nobody_is_said_to_be() {
     let test = async {
         let gate = Gate::start();
         let (tab, other) = (Tab::start(&gate, 1).await, Tab::start(&gate, 2).await);
         let (port, name) = (gate.port, tab.name().to_string());
         let too_large = beside(move || {
-            let mut stream = begin(port, &name, BODY_MAX + 1, BODY_MAX + 1);
+            let mut stream = begin(port, &name, FLOODER, BODY_MAX + 1, BODY_MAX + 1);
             let mut said = vec![0; 12];
             stream.read_exact(&mut said).unwrap();
             String::from_utf8(said).unwrap()
