@@ -206,3 +206,26 @@ fn another_event_than_the_one_asked_for_is_not_taken() {
     scene.send(&far);
     assert!(scene.server.inspected_event(other.event_id.as_str()).is_none());
 }
+
+#[test]
+fn a_lie_about_the_state_has_nobodys_event_rejected_for_good() {
+    let mut scene = Scene::new();
+    let other = scene.network.peer();
+    let ivy = other.user("ivy");
+    let mut ivys = PeerRoom::join(&other, &scene.server, &scene.room, &ivy);
+    let [one, two] = ["one", "two"].map(|text| ivys.say(&other, &ivy, text));
+    // Eve's server has what comes before Eve's event, and says that Ivy was not there: as it was when Eve came.
+    scene.peer.says("GET", "/event/", 200, json!({ "pdus": [value(&two)], "origin": "x", "origin_server_ts": 1 }));
+    let without_ivy: Vec<_> = scene.known.state.values().collect();
+    let told = json!({ "pdu_ids": without_ivy, "auth_chain_ids": without_ivy });
+    scene.peer.says("GET", "/state_ids/", 200, told);
+    scene.known.heads = vec![two.event_id.clone()];
+    scene.known.depth = two.depth;
+    let said = scene.message("after two");
+    assert_eq!(scene.send(&said), None);
+    assert_eq!(scene.staged(), 2, "what was told is believed of nobody, and nothing is known yet");
+    scene.peer.unlearn();
+    assert_eq!([other.send_pdu(&scene.server, &one), other.send_pdu(&scene.server, &two)], [None, None]);
+    assert_eq!(scene.said(), ["one", "two", "after two"]);
+    assert_eq!(scene.staged(), 0);
+}

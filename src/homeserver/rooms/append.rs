@@ -219,7 +219,8 @@ impl<'a> Append<'a> {
     }
 
     /// As `receive`, at the state before the event as a peer tells it, because not all it follows could be had. What it
-    /// follows and we have counts as well: no peer's word replaces what we know.
+    /// follows and we have counts as well: no peer's word replaces what we know. Nor does it reject for ever what rests on
+    /// enough: such an event waits for what it follows.
     pub async fn receive_told(&mut self, pdu: Pdu, told: State) -> Result<Verdict, AppendError> {
         let mut states: BTreeMap<_, _> = [(told.id, told.clone())].into();
         for id in self.events(&pdu.prev_events).await?.into_iter().filter_map(|event| event?.header.state_after) {
@@ -227,7 +228,19 @@ impl<'a> Append<'a> {
         }
         let states: Vec<State> = states.into_values().collect();
         let state_before = if let [only] = &states[..] { only.clone() } else { self.resolve(&states).await? };
+        let is_rejected = matches!(self.admit(&pdu, &state_before).await?, Verdict::Rejected { .. });
+        if is_rejected && self.rests_on_enough(&pdu).await? {
+            return Err(AppendError::Missing(pdu.prev_events.iter().cloned().collect()));
+        }
         self.receive_at(pdu, state_before, Placement::Live, Audience::Nobody).await
+    }
+
+    /// Whether what the event cites allows it, whatever the state before it.
+    async fn rests_on_enough(&self, pdu: &Pdu) -> Result<bool, AppendError> {
+        let cited: Vec<_> = self.require(&pdu.auth_events).await?.iter().map(|event| event.pdu.clone()).collect();
+        let create = self.event(&self.room.create_event).await?.map(|event| event.pdu.clone());
+        let verdict = admit::admit_by_auth_events(pdu, &self.room.rules, &cited, create);
+        Ok(verdict.map_err(|missing| AppendError::Missing(missing.0))? == Verdict::Accepted)
     }
 
     /// As `receive`, at a state that was learnt otherwise than from the events before it.
