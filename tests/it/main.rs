@@ -87,6 +87,7 @@ mod federation_storms;
 mod federation_sync;
 mod federation_third_party;
 mod federation_to_device;
+mod federation_told_states;
 mod federation_verdicts;
 mod hostile_peers;
 mod musts;

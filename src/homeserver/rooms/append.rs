@@ -218,19 +218,21 @@ impl<'a> Append<'a> {
         self.receive_at(pdu, state_before, placement, audience).await
     }
 
-    /// As `receive`, at the state before the event as a peer tells it, because not all it follows could be had. What it
-    /// follows and we have counts as well: no peer's word replaces what we know. Nor does it reject for ever what rests on
-    /// enough: such an event waits for what it follows.
+    /// As `receive`, at the state before the event as peers tell it, because not all it follows could be had. What it
+    /// follows and we have counts as well: no peer's word replaces what we know. Nor does it condemn: an event that is not
+    /// allowed at such a state, and that what it cites allows, goes on waiting for what it follows.
     pub async fn receive_told(&mut self, pdu: Pdu, told: State) -> Result<Verdict, AppendError> {
-        let mut states: BTreeMap<_, _> = [(told.id, told.clone())].into();
-        for id in self.events(&pdu.prev_events).await?.into_iter().filter_map(|event| event?.header.state_after) {
-            states.insert(id, self.server.rooms.states.load(id).await?);
+        let (mut states, mut missing) = (vec![told], BTreeSet::new());
+        for (id, event) in pdu.prev_events.iter().zip(self.events(&pdu.prev_events).await?) {
+            match event.and_then(|event| event.header.state_after) {
+                Some(state) => states.push(self.server.rooms.states.load(state).await?),
+                None => drop(missing.insert(id.clone())),
+            }
         }
-        let states: Vec<State> = states.into_values().collect();
-        let state_before = if let [only] = &states[..] { only.clone() } else { self.resolve(&states).await? };
-        let is_rejected = matches!(self.admit(&pdu, &state_before).await?, Verdict::Rejected { .. });
-        if is_rejected && self.rests_on_enough(&pdu).await? {
-            return Err(AppendError::Missing(pdu.prev_events.iter().cloned().collect()));
+        let state_before = self.resolve(states).await?;
+        let is_condemned = !missing.is_empty() && !self.is_allowed_at(&pdu, &state_before).await?;
+        if is_condemned && self.rests_on_enough(&pdu).await? {
+            return Err(AppendError::Missing(missing));
         }
         self.receive_at(pdu, state_before, Placement::Live, Audience::Nobody).await
     }
@@ -336,7 +338,7 @@ impl<'a> Append<'a> {
         match states.as_slice() {
             [] => Ok(self.server.rooms.states.snapshot(&StateMap::new(), &mut self.batch).await?),
             [state] => Ok(state.clone()),
-            _ => self.resolve(&states).await,
+            _ => self.resolve(states).await,
         }
     }
 
@@ -357,6 +359,15 @@ impl<'a> Append<'a> {
             let now = |kind: &StateEventType, key: &str| events.get(self.live.state.get(kind, key)?);
             admit::admit(pdu, &self.room.rules, &cited, &before, &now)
                 .map_err(|missing| AppendError::Missing(missing.0))
+        })
+        .await
+    }
+
+    /// Whether the rules allow `pdu` at one state, whatever it cites.
+    async fn is_allowed_at(&self, pdu: &Pdu, state: &State) -> Result<bool, AppendError> {
+        self.with_events(|events| {
+            let lookup = |kind: &StateEventType, key: &str| events.get(state.get(kind, key)?);
+            Ok(admit::allowed_at(pdu, &self.room.rules, &lookup).is_ok())
         })
         .await
     }

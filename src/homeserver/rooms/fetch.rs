@@ -1,19 +1,24 @@
 //! Fetching what events build on, from the server that sent them, and what that does not give from others in the room:
-//! missing events first, then the state at the edge.
+//! missing events first, then the state at the edge, of which no server's word is taken alone if there are others to ask.
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
 };
 
 use ruma::{
     EventId, OwnedEventId, OwnedServerName, RoomId, ServerName, UInt,
     api::federation::event::{get_event, get_missing_events, get_room_state, get_room_state_ids},
+    events::StateEventType,
     room_version_rules::RoomVersionRules,
 };
 use serde_json::value::RawValue as RawJsonValue;
 
-use super::{Room, append::Append, ingest::add_outliers};
+use super::{
+    Room,
+    append::{Append, AppendError},
+    ingest::add_outliers,
+};
 use crate::{
     domain::{
         event::{
@@ -64,8 +69,8 @@ impl Fetching {
 pub struct Ancestry {
     /// Events that states and auth chains need.
     outliers: BTreeMap<OwnedEventId, Pdu>,
-    /// The state before events at the edge of what we know.
-    states: BTreeMap<OwnedEventId, StateMap>,
+    /// The states that servers say there were before events at the edge of what we know.
+    states: BTreeMap<OwnedEventId, Vec<StateMap>>,
 }
 
 impl Ancestry {
@@ -73,20 +78,24 @@ impl Ancestry {
         add_outliers(append, std::mem::take(&mut self.outliers)).await
     }
 
-    /// The state before `event_id` if a peer had to tell it; rejected events do not count as state, soft-failed ones do.
+    /// The state before `event_id` if peers had to tell it, with all they say where their words differ; rejected events do not
+    /// count as state, soft-failed ones do.
     pub async fn take_state_before(
         &mut self,
         append: &mut Append<'_>,
         event_id: &EventId,
-    ) -> Result<Option<State>, StoreError> {
-        let Some(map) = self.states.remove(event_id) else { return Ok(None) };
-        let mut state = StateMap::new();
-        for (key, id) in map {
-            if append.event(&id).await?.is_some_and(|event| event.header.verdict != StoredVerdict::Rejected) {
-                state.insert(key, id);
+    ) -> Result<Option<State>, AppendError> {
+        let mut states = Vec::new();
+        for map in self.states.remove(event_id).unwrap_or_default() {
+            let mut state = StateMap::new();
+            for (key, id) in map {
+                if append.event(&id).await?.is_some_and(|event| event.header.verdict != StoredVerdict::Rejected) {
+                    state.insert(key, id);
+                }
             }
+            states.push(append.snapshot(&state).await?);
         }
-        Ok(Some(append.snapshot(&state).await?))
+        if states.is_empty() { Ok(None) } else { append.resolve(states).await.map(Some) }
     }
 }
 
@@ -141,6 +150,7 @@ pub async fn edges_of_history(
     via: &OwnedServerName,
 ) -> Result<Ancestry, StoreError> {
     let mut ancestry = Ancestry::default();
+    let sources = sources(server, room, via);
     let unknown = unknown_prevs(server, room, events).await?;
     let edges: Vec<_> = events
         .values()
@@ -148,26 +158,25 @@ pub async fn edges_of_history(
         .map(|event| event.event_id.clone())
         .collect();
     for edge in edges.into_iter().take(EDGES_MAX) {
-        match fetch_state(server, room, &mut ancestry, &edge, via).await? {
-            Ok(state) => drop(ancestry.states.insert(edge, state)),
-            Err(error) => tracing::info!(room = %room.id, %via, %error, "the state in the past could not be fetched"),
-        }
+        fetch_states(server, room, &mut ancestry, &edge, &sources).await?;
     }
-    fetch_auth_events(server, room, events, &mut ancestry, vec![via.clone()]).await?;
+    fetch_auth_events(server, room, events, &mut ancestry, sources).await?;
     Ok(ancestry)
 }
 
-/// Asks for the events between what we have and `events` until they meet: one source as long as it has something to
-/// give, then the next. Those that do not answer are not asked again.
+/// Asks for the events between what we have and `events` until they meet: one source as long as it gives as many as it was
+/// asked for, then the next, and so on in turn, so that who gives little at a time keeps us from nobody. Those that do not
+/// answer, or have nothing, are not asked again.
 async fn walk_back(
     server: &Rc<Homeserver>,
     room: &Rc<Room>,
     events: &mut BTreeMap<OwnedEventId, Pdu>,
     sources: &mut Vec<OwnedServerName>,
 ) -> Result<(), StoreError> {
-    let (mut asked, mut bytes) = (0, 0);
+    let mut turns: VecDeque<OwnedServerName> = sources.iter().cloned().collect();
+    let mut bytes = 0;
     for _ in 0..MISSING_EVENTS_ROUNDS_MAX {
-        let Some(via) = sources.get(asked).filter(|_| bytes < WALK_MAX_BYTES) else { break };
+        let Some(via) = turns.pop_front().filter(|_| bytes < WALK_MAX_BYTES) else { break };
         let unknown = unknown_prevs(server, room, events).await?;
         if unknown.is_empty() {
             break;
@@ -180,22 +189,23 @@ async fn walk_back(
         let earliest = room.live().heads.clone();
         let mut request = get_missing_events::v1::Request::new(room.id.clone(), earliest, latest);
         request.limit = UInt::from(MISSING_EVENTS_PER_REQUEST);
-        let response = match server.ask(via, Lane::Queries, request).await {
+        let response = match server.ask(&via, Lane::Queries, request).await {
             Ok(response) => response,
             Err(error) => {
                 tracing::info!(room = %room.id, %via, %error, "missing events could not be fetched");
-                match error {
-                    PeerError::Transport(_) => drop(sources.remove(asked)),
-                    _ => asked += 1,
+                if let PeerError::Transport(_) = error {
+                    sources.retain(|source| *source != via);
                 }
                 continue;
             }
         };
         let limit = MISSING_EVENTS_PER_REQUEST as usize;
-        let answered = check_all(server, room, via, response.events.iter().take(limit)).await;
-        let found = ancestors_of(server, via, unknown, answered);
-        if found.is_empty() {
-            asked += 1;
+        let answered = check_all(server, room, &via, response.events.iter().take(limit)).await;
+        let found = ancestors_of(server, &via, unknown, answered);
+        match found.len() {
+            0 => {}
+            full if full >= limit => turns.push_front(via),
+            _ => turns.push_back(via),
         }
         bytes += found.iter().map(Pdu::bytes_in_memory).sum::<usize>();
         events.extend(found.into_iter().map(|pdu| (pdu.event_id.clone(), pdu)));
@@ -251,23 +261,13 @@ async fn fetch_edge(
     edge: &OwnedEventId,
     sources: &[OwnedServerName],
 ) -> Result<bool, StoreError> {
-    for via in sources {
-        let fetched = match fetch_event(server, room, edge, via).await {
-            Ok(pdu) => fetch_state(server, room, ancestry, edge, via).await?.map(|state| (pdu, state)),
-            Err(error) => Err(error),
-        };
-        match fetched {
-            Ok((pdu, state)) => {
-                ancestry.states.insert(edge.clone(), state);
-                events.insert(edge.clone(), pdu);
-                return Ok(true);
-            }
-            Err(error) => {
-                tracing::info!(room = %room.id, %via, %error, "an event at the edge of what is known could not be fetched");
-            }
-        }
+    let Some(pdu) = fetch_from_any(server, room, edge, &mut sources.to_vec()).await else { return Ok(false) };
+    fetch_states(server, room, ancestry, edge, sources).await?;
+    let is_told = ancestry.states.contains_key(edge);
+    if is_told {
+        events.insert(edge.clone(), pdu);
     }
-    Ok(false)
+    Ok(is_told)
 }
 
 /// Where the event before is nowhere to be had (lost with the server that made it, say), somebody may still know the
@@ -283,15 +283,37 @@ async fn fetch_state_of_followers(
     let followers: Vec<_> =
         events.values().filter(|event| event.prev_events.contains(edge)).map(|event| event.event_id.clone()).collect();
     for follower in followers.into_iter().take(EDGES_MAX) {
-        for via in sources {
-            if ancestry.states.contains_key(&follower) {
-                break;
-            }
-            if let Ok(state) = fetch_state(server, room, ancestry, &follower, via).await? {
-                ancestry.states.insert(follower.clone(), state);
+        if !ancestry.states.contains_key(&follower) {
+            fetch_states(server, room, ancestry, &follower, sources).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks all of `sources` for the state before `event_id` and notes what most of them say; where as many say one thing as
+/// another, all of it, to be resolved: what one leaves out counts if another knows of it.
+async fn fetch_states(
+    server: &Rc<Homeserver>,
+    room: &Rc<Room>,
+    ancestry: &mut Ancestry,
+    event_id: &OwnedEventId,
+    sources: &[OwnedServerName],
+) -> Result<(), StoreError> {
+    let mut told: Vec<(StateMap, usize)> = Vec::new();
+    for via in sources {
+        match fetch_state(server, room, ancestry, event_id, via).await? {
+            Ok(state) => match told.iter_mut().find(|(other, _)| *other == state) {
+                Some((_, votes)) => *votes += 1,
+                None => told.push((state, 1)),
+            },
+            Err(error) => {
+                tracing::info!(room = %room.id, %via, %error, "the state at the edge of what is known could not be fetched");
             }
         }
     }
+    let Some(most) = told.iter().map(|(_, votes)| *votes).max() else { return Ok(()) };
+    let states = told.into_iter().filter(|(_, votes)| *votes == most).map(|(state, _)| state).collect();
+    ancestry.states.insert(event_id.clone(), states);
     Ok(())
 }
 
@@ -354,6 +376,9 @@ async fn fetch_state(
         {
             return Ok(Err(malformed("its state names one place twice")));
         }
+    }
+    if state.get(&(StateEventType::RoomCreate, String::new())) != Some(&room.create_event) {
+        return Ok(Err(malformed("its state is not one of this room")));
     }
     Ok(Ok(state))
 }

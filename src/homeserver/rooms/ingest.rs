@@ -334,9 +334,10 @@ async fn append_one(
     let received_ms = server.environment.clock.now_ms();
     let (json, mut waits) = (pdu.json().to_owned(), Changes::default());
     waits.add(&pdu, via, received_ms);
-    let result = match ancestry.take_state_before(append, &pdu.event_id).await? {
-        Some(told) => append.receive_told(pdu, told).await,
-        None => append.receive(pdu, Placement::Live, Audience::Nobody).await,
+    let result = match ancestry.take_state_before(append, &pdu.event_id).await {
+        Ok(Some(told)) => append.receive_told(pdu, told).await,
+        Ok(None) => append.receive(pdu, Placement::Live, Audience::Nobody).await,
+        Err(error) => Err(error),
     };
     match result {
         Ok(verdict) => {

@@ -72,7 +72,13 @@ impl Append<'_> {
         Ok(())
     }
 
-    pub(super) async fn resolve(&mut self, states: &[State]) -> Result<State, AppendError> {
+    /// The state that follows from several of the room's: at least one.
+    pub async fn resolve(&mut self, states: Vec<State>) -> Result<State, AppendError> {
+        let states: BTreeMap<_, _> = states.into_iter().map(|state| (state.id, state)).collect();
+        let states: Vec<State> = states.into_values().collect();
+        if let [only] = &states[..] {
+            return Ok(only.clone());
+        }
         let fork = Fork::of(states.iter().map(|state| state.entries.iter()));
         let settled = self
             .with_events(|view| match fork.settle(&self.room.rules, &view.events) {
