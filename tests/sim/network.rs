@@ -10,12 +10,12 @@ use futures::{channel::oneshot, future::LocalBoxFuture};
 use ruma::{OwnedServerName, ServerName};
 use warren::{
     api::{self, Origin},
-    domain::identity::PublicKey,
+    domain::identity::{Identity, PublicKey},
     homeserver::Homeserver,
     ports::{Lane, Tasks, Transport, TransportError},
 };
 
-use super::{clock::SimTime, random::Random};
+use super::{clock::SimTime, random::Random, tongue::Tongue};
 
 pub const LATENCY_MIN_MS: u64 = 2;
 pub const LATENCY_MAX_MS: u64 = 250;
@@ -56,6 +56,8 @@ struct State {
     log: Vec<String>,
     /// Every federation request, for oracles.
     carried: Vec<Carried>,
+    /// Through which the one server that lies speaks.
+    tongue: Option<Rc<Tongue>>,
 }
 
 #[derive(Clone)]
@@ -69,8 +71,14 @@ pub struct Network {
 
 impl Network {
     pub fn new(time: SimTime, random: Random, weather: Weather) -> Self {
-        let state =
-            State { stations: BTreeMap::new(), cut: BTreeSet::new(), weather, log: Vec::new(), carried: Vec::new() };
+        let state = State {
+            stations: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            weather,
+            log: Vec::new(),
+            carried: Vec::new(),
+            tongue: None,
+        };
         Self { state: Rc::new(RefCell::new(state)), time, random, aloud: std::env::var_os("SEED").is_some() }
     }
 
@@ -93,6 +101,22 @@ impl Network {
 
     pub fn set_weather(&self, weather: Weather) {
         self.state.borrow_mut().weather = weather;
+    }
+
+    /// From now on a server speaks with this tongue.
+    pub fn twist(&self, tongue: Rc<Tongue>) {
+        self.state.borrow_mut().tongue = Some(tongue);
+    }
+
+    /// The tongue that a server speaks with, if it lies.
+    fn tongue(&self, name: &ServerName) -> Option<Rc<Tongue>> {
+        self.state.borrow().tongue.clone().filter(|tongue| tongue.identity.server_name() == name)
+    }
+
+    /// A request that a server makes without its homeserver, and whose answer it does not wait for.
+    pub fn say(&self, identity: &Identity, to: &ServerName, request: http::Request<Bytes>) {
+        let delay_ms = self.random.between(LATENCY_MIN_MS, LATENCY_MAX_MS);
+        self.deliver_later(identity.server_name(), identity.public_key(), to, request, delay_ms);
     }
 
     pub fn go_up(&self, name: &ServerName, station: Station) {
@@ -163,6 +187,10 @@ impl Network {
         request: http::Request<Bytes>,
     ) -> Result<http::Response<Bytes>, TransportError> {
         let weather = self.state.borrow().weather;
+        let request = match self.tongue(&from) {
+            Some(tongue) => tongue.twist_request(&to, request),
+            None => request,
+        };
         self.latency().await;
         if !self.reaches(&from, &to) {
             return Err(TransportError::Unreachable { server: to, reason: "no link".to_owned() });
@@ -225,15 +253,25 @@ impl Network {
         let (path, body) = (request.uri().path().to_owned(), request.body().clone());
         let size = body.len();
         self.note(format!("{} -> {} {} {path} {size}", short(from), short(to), request.method()));
-        let carried = Carried { from: from.to_owned(), to: to.to_owned(), path, body };
+        let carried = Carried { from: from.to_owned(), to: to.to_owned(), path: path.clone(), body };
         self.state.borrow_mut().carried.push(carried);
         let (sender, receiver) = oneshot::channel();
+        let (tongue, time) = (self.tongue(to), self.time.clone());
         let state = self.state.borrow();
         let Some(station) = state.stations.get(to) else { return Box::pin(async { None }) };
         let homeserver = station.homeserver.clone();
         station.tasks.spawn(Box::pin(async move {
             let Some(homeserver) = homeserver.upgrade() else { return };
-            let _ = sender.send(api::handle(&homeserver, request, Origin::Peer(key)).await);
+            let answer = api::handle(&homeserver, request, Origin::Peer(key)).await;
+            let told = match tongue {
+                Some(tongue) => tongue.twist_answer(&path, answer),
+                None => Some(answer),
+            };
+            match told {
+                Some(told) => drop(sender.send(told)),
+                // Until who asked gives it up.
+                None => time.sleep(REQUEST_TIMEOUT_MS).await,
+            }
         }));
         Box::pin(async move { receiver.await.ok() })
     }

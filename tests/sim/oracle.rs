@@ -14,6 +14,7 @@ use warren::{
 };
 
 use super::{
+    beliefs,
     network::{Carried, short},
     story::Story,
 };
@@ -21,8 +22,11 @@ use super::{
 /// Requests of one server in an hour while something waits for servers that are gone: three at each of up to twelve failures.
 const REQUESTS_ABOUT_GHOSTS_MAX: usize = 36;
 
+/// Requests of one server in an hour to somebody who says that there is more, and does not give it.
+const REQUESTS_WITH_A_LIAR_MAX: usize = 36;
+
 /// Each resident server's view of the room.
-fn views(story: &mut Story) -> BTreeMap<usize, InspectedRoom> {
+pub fn views(story: &mut Story) -> BTreeMap<usize, InspectedRoom> {
     let mut views = BTreeMap::new();
     for index in (0..story.plan.servers).filter(|index| story.world.is_up(*index)) {
         let homeserver = story.world.homeserver(index);
@@ -50,7 +54,7 @@ fn membership(story: &Story, index: usize, state: &InspectedState, user: &str) -
     event["content"]["membership"].as_str().map(ToOwned::to_owned)
 }
 
-fn event_at(story: &Story, index: usize, event_id: &EventId) -> Option<InspectedEvent> {
+pub fn event_at(story: &Story, index: usize, event_id: &EventId) -> Option<InspectedEvent> {
     block_on(story.world.homeserver(index).inspect_event(event_id)).expect("the store reads")
 }
 
@@ -61,6 +65,8 @@ pub fn watch(story: &mut Story) -> bool {
     for (index, view) in &views {
         match by_heads.entry(&view.heads) {
             Entry::Vacant(first) => drop(first.insert((*index, view))),
+            // What a liar says of the state before an event whose past only it has, it can say differently to each.
+            Entry::Occupied(_) if story.liar.is_some() => {}
             Entry::Occupied(first) => {
                 let (other, expected) = first.get();
                 assert_eq!(expected.state, view.state, "servers {other} and {index} have equal heads, and other state");
@@ -93,13 +99,16 @@ pub fn verdicts(story: &mut Story) -> Verdicts {
 }
 
 /// Every event of the room that a server has and knows the state before of.
-fn judged(story: &Story, index: usize) -> BTreeMap<OwnedEventId, StoredVerdict> {
+pub fn judged(story: &Story, index: usize) -> BTreeMap<OwnedEventId, StoredVerdict> {
     block_on(story.world.homeserver(index).inspect_verdicts(&story.room_id)).expect("the store reads")
 }
 
 pub fn check(story: &mut Story) {
+    beliefs::check(story);
     same_room_everywhere(story);
-    same_state_before_every_event(story);
+    if story.liar.is_none() {
+        same_state_before_every_event(story);
+    }
     nothing_sent_is_lost(story);
     nothing_leaves_the_room(story);
     everybody_knows_who_read(story);
@@ -134,7 +143,7 @@ fn same_room_everywhere(story: &mut Story) {
             // An event whose ancestors died with the server that made them can be judged by nobody.
             let placed = views.keys().any(|other| {
                 let event = block_on(story.world.homeserver(*other).inspect_event(event_id)).expect("the store reads");
-                event.is_some_and(|event| event.state_before.is_some())
+                event.is_some_and(|event| event.state_before.is_some() && is_honest(story, &event))
             });
             assert!(!placed, "server {index} still waits for ancestors of {event_id}, which others have");
         }
@@ -148,6 +157,14 @@ fn same_room_everywhere(story: &mut Story) {
             .collect();
         assert!(waiting.is_empty(), "server {index} still has something to send: {waiting:?}");
     }
+}
+
+/// Whether an honest server made the event.
+fn is_honest(story: &Story, event: &InspectedEvent) -> bool {
+    let event: Value = serde_json::from_str(&event.json).expect("events are JSON");
+    let sender = event["sender"].as_str().expect("somebody made it");
+    let liar = story.liar.as_ref().map(|liar| &story.world.servers[liar.server].name);
+    liar.is_none_or(|liar| !sender.ends_with(liar.as_str()))
 }
 
 /// Says what each server thinks of an event they disagree about.
@@ -201,6 +218,8 @@ pub fn nothing_sent_is_lost(story: &mut Story) {
             let event = block_on(homeserver.inspect_event(&sent.event_id)).expect("the store reads");
             has.insert(index, event.filter(|event| event.state_before.is_some()).map(|event| event.verdict));
         }
+        let refused = has.values().flatten().any(|verdict| *verdict == StoredVerdict::Rejected);
+        assert!(!refused, "message {} of server {} is refused by some: {has:?}", sent.event_id, sent.server);
         let may_be_gone = story.world.servers[sent.server].lost_power || !story.is_faithful(sent.server);
         let gone_everywhere = has.values().flatten().all(|verdict| *verdict == StoredVerdict::SoftFailed);
         assert!(
@@ -233,8 +252,14 @@ fn nothing_leaves_the_room(story: &mut Story) {
 /// tried now and then, and others are asked about those.
 pub fn stays_silent(story: &Story, carried: &[Carried]) {
     let allowed = if story.plan.ghosts > 0 { story.plan.servers * REQUESTS_ABOUT_GHOSTS_MAX } else { 0 };
+    let liar = story.liar.as_ref().map(|liar| &story.world.servers[liar.server].name);
+    let is_with_liar = |carried: &&Carried| liar.is_some_and(|liar| carried.from == *liar || carried.to == *liar);
+    let (with_liar, carried): (Vec<_>, Vec<_>) = carried.iter().partition(is_with_liar);
     let first: Vec<_> = carried.iter().take(3).collect();
     assert!(carried.len() <= allowed, "{} requests in an hour without events: {first:?}", carried.len());
+    let first: Vec<_> = with_liar.iter().take(3).collect();
+    let with_each = REQUESTS_WITH_A_LIAR_MAX * story.plan.servers;
+    assert!(with_liar.len() <= with_each, "{} requests in an hour with a liar: {first:?}", with_liar.len());
 }
 
 fn stays_in_the_room(story: &Story, from: &ServerName, to: &ServerName, pdu: &Value) {

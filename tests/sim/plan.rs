@@ -6,6 +6,9 @@ use super::{network::Weather, random::Random};
 /// Members of the largest rooms.
 const MEMBERS_MAX: u64 = 100;
 
+/// Runs in which a server lies, in percent.
+const LIARS: u64 = 25;
+
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
@@ -20,6 +23,8 @@ pub struct Plan {
     pub weather: Weather,
     /// Clocks are off by up to this many milliseconds either way, and jump as far.
     pub skew_max_ms: u64,
+    /// The power of somebody in the room on one further homeserver, which lies; `None`: nobody lies.
+    pub liar: Option<i64>,
 }
 
 impl Plan {
@@ -52,6 +57,7 @@ impl Plan {
             actions: random.between(25, 50),
             weather,
             skew_max_ms: *random.pick(&[5_000, 5_000, 10 * 60_000, 24 * 60 * 60_000]),
+            liar: random.chance(LIARS).then(|| *random.pick(&[0, 0, 50])),
         }
     }
 }

@@ -1,4 +1,7 @@
-//! One run: people meet in a room, the network misbehaves, servers die; then all is well again and everybody must agree.
+//! One run: people meet in a room, the network misbehaves, servers die, one may lie; then all is well again and everybody
+//! must agree.
+use std::rc::Rc;
+
 use ruma::{EventId, OwnedEventId, OwnedRoomId};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
@@ -6,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use super::{
     audience::Audience,
     disk::Doom,
+    liar::Liar,
     network::{Carried, Weather, short},
     oracle::{self, Verdicts},
     plan::Plan,
@@ -52,6 +56,8 @@ pub struct Story {
     pub carried: Vec<Carried>,
     /// A server that is never in the room.
     pub stranger: usize,
+    /// A server that is in the room and lies.
+    pub liar: Option<Rc<Liar>>,
 }
 
 pub fn run(seed: u64) -> Report {
@@ -61,6 +67,9 @@ pub fn run(seed: u64) -> Report {
     story.fall_out();
     for _ in 0..story.plan.actions {
         story.act();
+        if let Some(liar) = story.liar.clone() {
+            liar.speak(&mut story);
+        }
         let pause_ms = story.random.below(3_000);
         story.world.pass(pause_ms);
         story.look();
@@ -104,6 +113,7 @@ impl Story {
             last_read: None,
             carried: Vec::new(),
             stranger,
+            liar: None,
         };
         if let Some(ghosts) = ghosts {
             (0..story.plan.ghosts).for_each(|user| story.join_until_in(ghosts, user));
@@ -115,17 +125,19 @@ impl Story {
                 .filter(|server| (*server, user) != (0, 0))
                 .for_each(|s| story.join_until_in(s, user));
         }
-        story.share_power();
+        let liar = story.plan.liar.map(|_| story.world.add_server(1));
+        liar.into_iter().for_each(|server| story.join_until_in(server, 0));
+        story.share_power(liar);
+        story.liar = liar.map(|server| Rc::new(Liar::begin(&mut story, server)));
         story
     }
 
     /// One of each server can do everything, so that they can disagree about everything.
-    fn share_power(&mut self) {
+    fn share_power(&mut self, liar: Option<usize>) {
         let first = usize::from(self.plan.room_version == "12");
-        let users: serde_json::Map<String, Value> = self.world.servers[first..self.plan.servers]
-            .iter()
-            .map(|server| (server.users[0].id.to_string(), json!(100)))
-            .collect();
+        let levels = (first..self.plan.servers).map(|server| (server, 100)).chain(liar.zip(self.plan.liar));
+        let users: serde_json::Map<String, Value> =
+            levels.map(|(server, level)| (self.world.servers[server].users[0].id.to_string(), json!(level))).collect();
         let path = self.path("state/m.room.power_levels/");
         let (status, body) = self.world.ask(0, "PUT", &path, json!({ "users": users })).expect("server 0 is up");
         assert_eq!(status, 200, "{body}");
@@ -159,8 +171,13 @@ impl Story {
         panic!("the stranger cannot join another room");
     }
 
-    fn path(&self, rest: &str) -> String {
+    pub fn path(&self, rest: &str) -> String {
         format!("/_matrix/client/v3/rooms/{}/{rest}", self.room_id)
+    }
+
+    /// Somebody may be out of the room from now on.
+    pub fn put_out(&mut self, server: usize, user: usize) {
+        self.faithful[server][user] = false;
     }
 
     /// Whether a user of the server was in the room all the time.
@@ -368,8 +385,26 @@ impl Story {
             self.send(index, 0);
             self.world.pass(MINUTE_MS);
         }
+        if self.liar.is_some() {
+            self.say_anew();
+        }
         self.world.pass(5 * MINUTE_MS);
         self.read_while_apart();
+    }
+
+    /// What was lied about is said again by whoever may: after that, all who are honest must agree.
+    fn say_anew(&mut self) {
+        for (kind, content) in [
+            ("m.room.name", json!({ "name": "the name" })),
+            ("m.room.topic", json!({ "topic": "the topic" })),
+            ("org.example.counter", json!({ "count": 1_000 })),
+        ] {
+            let path = self.path(&format!("state/{kind}/"));
+            for index in 0..self.plan.servers {
+                self.world.ask(index, "PUT", &path, content.clone());
+                self.world.pass(MINUTE_MS);
+            }
+        }
     }
 
     /// Everybody reads the last message while nobody hears of it; then they meet.

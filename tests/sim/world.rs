@@ -14,6 +14,7 @@ use ruma::{OwnedServerName, OwnedUserId};
 use serde_json::{Value, json};
 use warren::{
     api::{self, Origin},
+    domain::identity::Identity,
     homeserver::{Homeserver, Options, identity},
     ports::{Environment, Offload, Tasks, offload::Computation},
 };
@@ -63,6 +64,7 @@ impl Offload for Inline {
 struct Running {
     homeserver: Rc<Homeserver>,
     tasks: Rc<SimTasks>,
+    identity: Rc<Identity>,
 }
 
 /// Somebody with an account, and a session of theirs.
@@ -146,22 +148,23 @@ impl World {
         let starting_tasks = tasks.clone();
         let starting = async move {
             let identity = identity::load_or_create(store.clone(), &*entropy, "alt").await.expect("an identity");
+            let identity = Rc::new(identity);
             let (name, key) = (identity.server_name().to_owned(), identity.public_key());
             let transport = Rc::new(SimTransport { network, name: name.clone(), key });
             let tasks = starting_tasks;
             let environment =
                 Environment { store, transport, clock, entropy, tasks, offload: Rc::new(Inline), push_gateways: None };
-            let homeserver = Homeserver::start(environment, Rc::new(identity), Options::default()).await;
-            (name, homeserver.expect("the homeserver starts"))
+            let homeserver = Homeserver::start(environment, identity.clone(), Options::default()).await;
+            (name, homeserver.expect("the homeserver starts"), identity)
         };
-        let Some((name, homeserver)) = self.run(&tasks, disk, Box::pin(starting)) else {
+        let Some((name, homeserver, identity)) = self.run(&tasks, disk, Box::pin(starting)) else {
             tasks.stop();
             disk.cut_off();
             return None;
         };
         let station = Station { homeserver: Rc::downgrade(&homeserver), tasks: tasks.clone() };
         self.network.go_up(&name, station);
-        Some((name, Running { homeserver, tasks }))
+        Some((name, Running { homeserver, tasks, identity }))
     }
 
     /// Stops a server dead; with `power_loss` some of its relaxed commits are gone as well.
@@ -224,6 +227,11 @@ impl World {
 
     pub fn homeserver(&self, index: usize) -> Rc<Homeserver> {
         self.servers[index].running.as_ref().expect("the server is up").homeserver.clone()
+    }
+
+    /// With the key that the server signs with.
+    pub fn identity(&self, index: usize) -> Rc<Identity> {
+        self.servers[index].running.as_ref().expect("the server is up").identity.clone()
     }
 
     /// A request of the server's first user; `None` if it is down, or dies of it.
