@@ -9,7 +9,7 @@ use futures::{
 use libp2p_webrtc_p2p::backend::{
     RtcBackend,
     browser::BrokeredBackend,
-    ice::{self, IceConfiguration},
+    ice::{IceConfiguration, IceServer},
 };
 use serde::Deserialize;
 use wasm_bindgen::prelude::*;
@@ -72,30 +72,6 @@ fn default_log_level() -> String {
 struct Gateway {
     peer: String,
     zone: String,
-}
-
-/// `RTCIceServer`.
-#[derive(Debug, Deserialize)]
-struct IceServer {
-    urls: Urls,
-    username: Option<String>,
-    credential: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Urls {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Urls {
-    fn into_vec(self) -> Vec<String> {
-        match self {
-            Self::One(url) => vec![url],
-            Self::Many(urls) => urls,
-        }
-    }
 }
 
 /// One running homeserver. Dropping it without `stop` leaves it running.
@@ -247,12 +223,7 @@ impl Host {
 }
 
 fn rtc_backend(port: MessagePort, servers: Vec<IceServer>, relay_only: bool) -> Box<dyn RtcBackend> {
-    let servers = servers.into_iter().map(|server| ice::IceServer {
-        urls: server.urls.into_vec(),
-        username: server.username,
-        credential: server.credential,
-    });
-    let configuration = IceConfiguration { servers: servers.collect(), relay_only };
+    let configuration = IceConfiguration { servers, relay_only };
     Box::new(BrokeredBackend::new(port, configuration))
 }
 

@@ -1,63 +1,49 @@
 //! STUN and TURN servers that the page is told of.
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use libp2p_webrtc_p2p::backend::ice::{ICE_SERVERS_MAX, IceServer, Urls};
+use serde::Deserialize;
 
-/// Browsers warn at five, and every one costs each connection time.
-const ICE_SERVERS_MAX: usize = 4;
 const URLS_MAX: usize = 4;
 const URL_MAX_BYTES: usize = 512;
 
-/// The part of `RTCIceServer` that browsers still know (WebRTC, section 4.2.2).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IceServer {
-    urls: Urls,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    username: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    credential: Option<String>,
+/// What a file holds beside what browsers know is a mistake, of which they would say nothing.
+#[derive(Deserialize)]
+struct Written {
+    #[serde(flatten)]
+    server: IceServer,
+    #[serde(flatten)]
+    others: BTreeMap<String, serde_json::Value>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Urls {
-    One(String),
-    Many(Vec<String>),
+pub fn stun(url: String) -> IceServer {
+    IceServer { urls: Urls::One(url), username: None, credential: None }
 }
 
-impl IceServer {
-    pub fn stun(url: String) -> Self {
-        Self { urls: Urls::One(url), username: None, credential: None }
+/// What a browser would refuse, in words; one such server would cost a page every connection.
+fn fault(Written { server, others }: &Written) -> Option<String> {
+    if let Some(name) = others.keys().next() {
+        return Some(format!("a server has {name:?}, which browsers do not know"));
     }
-
-    fn urls(&self) -> &[String] {
-        match &self.urls {
-            Urls::One(url) => std::slice::from_ref(url),
-            Urls::Many(urls) => urls,
+    let urls = server.urls.as_slice();
+    if urls.is_empty() || urls.len() > URLS_MAX {
+        return Some(format!("a server has no URL or more than {URLS_MAX}"));
+    }
+    for url in urls {
+        let scheme = url.split_once(':').map(|(scheme, _)| scheme);
+        let relays = matches!(scheme, Some("turn" | "turns"));
+        if !relays && !matches!(scheme, Some("stun" | "stuns")) || url.len() > URL_MAX_BYTES || url.contains('/') {
+            return Some(format!("{url:?} is no URL such as stun:stun.example.org or turn:turn.example.org"));
+        }
+        if relays && (server.username.is_none() || server.credential.is_none()) {
+            return Some(format!("{url:?} needs a username and a credential"));
         }
     }
-
-    /// What a browser would refuse, in words; one such server would cost a page every connection.
-    fn fault(&self) -> Option<String> {
-        if self.urls().is_empty() || self.urls().len() > URLS_MAX {
-            return Some(format!("a server has no URL or more than {URLS_MAX}"));
-        }
-        for url in self.urls() {
-            let scheme = url.split_once(':').map(|(scheme, _)| scheme);
-            let relays = matches!(scheme, Some("turn" | "turns"));
-            if !relays && !matches!(scheme, Some("stun" | "stuns")) || url.len() > URL_MAX_BYTES || url.contains('/') {
-                return Some(format!("{url:?} is no URL such as stun:stun.example.org or turn:turn.example.org"));
-            }
-            if relays && (self.username.is_none() || self.credential.is_none()) {
-                return Some(format!("{url:?} needs a username and a credential"));
-            }
-        }
-        None
-    }
+    None
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -73,12 +59,12 @@ pub enum IceServersError {
 /// Reads what `--ice-servers` names.
 pub fn read(file: &Path) -> Result<Vec<IceServer>, IceServersError> {
     let text = fs::read(file).map_err(|source| IceServersError::Read { file: file.into(), source })?;
-    let servers: Vec<IceServer> =
+    let servers: Vec<Written> =
         serde_json::from_slice(&text).map_err(|source| IceServersError::Json { file: file.into(), source })?;
     let too_many = || (servers.len() > ICE_SERVERS_MAX).then(|| format!("more than {ICE_SERVERS_MAX} servers"));
-    match servers.iter().find_map(IceServer::fault).or_else(too_many) {
+    match servers.iter().find_map(fault).or_else(too_many) {
         Some(fault) => Err(IceServersError::Invalid { file: file.into(), fault }),
-        None => Ok(servers),
+        None => Ok(servers.into_iter().map(|written| written.server).collect()),
     }
 }
 

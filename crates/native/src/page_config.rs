@@ -3,10 +3,11 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
+use libp2p_webrtc_p2p::backend::ice::IceServer;
 use serde::Serialize;
 use warren::domain::zone::Zone;
 
-use crate::{ice_servers::IceServer, public_url::PublicUrl};
+use crate::public_url::PublicUrl;
 
 /// Raised when the page could misread a newer form.
 const VERSION: u32 = 1;

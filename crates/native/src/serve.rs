@@ -14,7 +14,7 @@ use crate::{
     gateway::{Gateway, GatewayError},
     handed_over_sockets::websocket_multiaddr,
     http_listener::{self, Answering, ListenError},
-    ice_servers::{self, IceServer, IceServersError},
+    ice_servers::{self, IceServersError},
     options::{ServeOptions, Stun},
     page_config::PageConfig,
     public_url::PublicUrl,
@@ -77,7 +77,7 @@ pub async fn serve(options: ServeOptions) -> Result<(), ServeError> {
         None => Vec::new(),
     };
     if let Some(port) = start_stun(options.stun, address).await? {
-        ice_servers.insert(0, IceServer::stun(public_url.stun_url(port)));
+        ice_servers.insert(0, ice_servers::stun(public_url.stun_url(port)));
     }
     let gateway = Gateway::prepare(options.gateway, &keypair).await?;
     let (gateway, link) = gateway.unzip();

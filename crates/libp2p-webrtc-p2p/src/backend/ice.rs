@@ -1,4 +1,5 @@
 //! What a browser may use to find a path.
+use serde::{Deserialize, Serialize};
 
 /// Servers used of a configuration; browsers warn of more, because each slows the search.
 pub const ICE_SERVERS_MAX: usize = 4;
@@ -11,28 +12,37 @@ pub struct IceConfiguration {
     pub relay_only: bool,
 }
 
-/// A STUN or TURN server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A STUN or TURN server: the part of `RTCIceServer` that browsers still know (WebRTC, section 4.2.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IceServer {
-    /// `stun:host:port`, `turn:host:port?transport=udp` and the like.
-    pub urls: Vec<String>,
+    pub urls: Urls,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+}
+
+/// `stun:host:port`, `turn:host:port?transport=udp` and the like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Urls {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Urls {
+    pub fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(url) => std::slice::from_ref(url),
+            Self::Many(urls) => urls,
+        }
+    }
 }
 
 impl IceConfiguration {
     /// As an `RTCConfiguration`.
     pub fn to_json(&self) -> String {
-        let server = |server: &IceServer| {
-            let mut json = serde_json::json!({ "urls": server.urls });
-            for (name, value) in [("username", &server.username), ("credential", &server.credential)] {
-                if let Some(value) = value {
-                    json[name] = value.as_str().into();
-                }
-            }
-            json
-        };
-        let servers: Vec<_> = self.servers.iter().take(ICE_SERVERS_MAX).map(server).collect();
+        let servers = &self.servers[..self.servers.len().min(ICE_SERVERS_MAX)];
         let policy = if self.relay_only { "relay" } else { "all" };
         serde_json::json!({ "iceServers": servers, "iceTransportPolicy": policy }).to_string()
     }
@@ -46,7 +56,7 @@ mod tests {
     fn it_is_written_as_browsers_want_it() {
         assert_eq!(IceConfiguration::default().to_json(), r#"{"iceServers":[],"iceTransportPolicy":"all"}"#);
         let turn = IceServer {
-            urls: vec!["turn:192.0.2.1".to_owned()],
+            urls: Urls::Many(vec!["turn:192.0.2.1".to_owned()]),
             username: Some("me".to_owned()),
             credential: Some("secret".to_owned()),
         };
@@ -54,6 +64,14 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&configuration.to_json()).unwrap();
         assert_eq!(json["iceTransportPolicy"], "relay");
         assert_eq!(json["iceServers"].as_array().unwrap().len(), ICE_SERVERS_MAX);
-        assert_eq!(json["iceServers"][0]["credential"], "secret");
+        let written = serde_json::json!({ "urls": ["turn:192.0.2.1"], "username": "me", "credential": "secret" });
+        assert_eq!(json["iceServers"][0], written);
+    }
+
+    #[test]
+    fn a_server_is_read_as_browsers_take_it() {
+        let stun: IceServer = serde_json::from_str(r#"{"urls":"stun:a","credentialType":"password"}"#).unwrap();
+        assert_eq!(stun.urls.as_slice(), ["stun:a"]);
+        assert_eq!(serde_json::to_string(&stun).unwrap(), r#"{"urls":"stun:a"}"#);
     }
 }
