@@ -1,6 +1,7 @@
 //! The shell in a browser worker: the ports on browser APIs, and `Host`, which the worker's script drives.
 #![cfg(target_arch = "wasm32")]
 pub mod clock;
+mod connection;
 mod entropy;
 mod host;
 mod host_error;

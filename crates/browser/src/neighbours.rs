@@ -16,10 +16,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{
-    AsyncRead, AsyncWrite,
-    future::{BoxFuture, Either, Ready, ready, select},
-};
+use futures::future::{BoxFuture, Either, Ready, ready, select};
 use futures_timer::Delay;
 use libp2p::{
     Multiaddr, PeerId, Transport,
@@ -31,6 +28,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::{BroadcastChannel, MessageEvent};
 
 use self::{introduction::Introduction, link::Link};
+use crate::connection::{self, Carrier};
 
 const CHANNEL: &str = "warren/neighbours/1";
 
@@ -59,6 +57,9 @@ fn neighbour_of(address: &Multiaddr) -> Option<PeerId> {
 
 /// Told of each neighbour that appears, and again when it has started anew.
 pub type OnFound = Box<dyn Fn(PeerId)>;
+
+/// Bytes to and from another profile.
+pub type Connection = connection::Connection<Link>;
 
 type OnMessage = Closure<dyn FnMut(MessageEvent)>;
 
@@ -220,7 +221,7 @@ impl Inner {
                 Either::Left((opened, _)) => opened?,
                 Either::Right(_) => return Err(io::ErrorKind::TimedOut.into()),
             }
-            Ok(Connection(SendWrapper::new(link)))
+            Ok(Connection::new(link))
         })))
     }
 }
@@ -263,40 +264,9 @@ impl Transport for NeighbourTransport {
         };
         Poll::Ready(TransportEvent::Incoming {
             listener_id: ListenerId::next(),
-            upgrade: ready(Ok(Connection(SendWrapper::new(link)))),
+            upgrade: ready(Ok(Connection::new(link))),
             local_addr: address(self.0.local),
             send_back_addr: address(from),
         })
-    }
-}
-
-/// Bytes to and from another profile.
-pub struct Connection(SendWrapper<Rc<Link>>);
-
-impl AsyncRead for Connection {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_write(context, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What is written is posted at once.
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.close();
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.close();
     }
 }

@@ -7,10 +7,11 @@ mod socket;
 use std::{
     io,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
 };
 
-use futures::{AsyncRead, AsyncWrite, future::BoxFuture};
+use futures::future::BoxFuture;
 use libp2p::{
     Multiaddr, Transport,
     core::transport::{DialOpts, ListenerId, TransportError, TransportEvent},
@@ -18,6 +19,10 @@ use libp2p::{
 use send_wrapper::SendWrapper;
 
 use self::socket::Socket;
+use crate::connection;
+
+/// An open WebSocket as a stream of bytes.
+pub type Connection = connection::Connection<Socket>;
 
 pub struct WebSocketTransport;
 
@@ -44,37 +49,11 @@ impl Transport for WebSocketTransport {
         // The worker has one thread; libp2p asks for Send because others have more.
         Ok(Box::pin(SendWrapper::new(async move {
             socket.opened().await?;
-            Ok(Connection(SendWrapper::new(socket)))
+            Ok(Connection::new(Rc::new(socket)))
         })))
     }
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
         Poll::Pending
-    }
-}
-
-/// An open WebSocket as a stream of bytes.
-pub struct Connection(SendWrapper<Socket>);
-
-impl AsyncRead for Connection {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_write(context, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The browser sends what it has been given; waiting for it would only cost time.
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The browser sends what it has been given before it closes.
-        self.0.close();
-        Poll::Ready(Ok(()))
     }
 }

@@ -5,7 +5,6 @@
 //! holds no more than that.
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
     future::poll_fn,
     io,
     rc::Rc,
@@ -14,6 +13,8 @@ use std::{
 
 use wasm_bindgen::prelude::*;
 use web_sys::{BroadcastChannel, MessageEvent};
+
+use crate::connection::{Carrier, Unread};
 
 /// Bytes posted and not yet taken by the other end.
 const WINDOW_BYTES: usize = 1024 * 1024;
@@ -35,10 +36,7 @@ pub struct Link {
 #[derive(Default)]
 struct State {
     opened: Cell<bool>,
-    /// Bytes not read yet, and how many of the first message are.
-    unread: RefCell<VecDeque<Vec<u8>>>,
-    first_read: Cell<usize>,
-    unread_bytes: Cell<usize>,
+    unread: RefCell<Unread>,
     /// Read here and not told yet.
     taken: Cell<usize>,
     /// Posted here and not taken yet.
@@ -95,9 +93,20 @@ impl Link {
         .await
     }
 
-    pub fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    /// The other end is gone without a word.
+    pub fn lost(&self) {
+        self.state.end(Ended::Lost);
+    }
+
+    fn post(&self, message: &JsValue) -> io::Result<()> {
+        self.channel.post_message(message).map_err(other)
+    }
+}
+
+impl Carrier for Link {
+    fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let state = &self.state;
-        let length = state.read(buffer);
+        let length = state.unread.borrow_mut().read(buffer);
         if length > 0 {
             state.taken.set(state.taken.get() + length);
             if state.taken.get() >= TAKEN_TOLD_BYTES && state.ended.get().is_none() {
@@ -115,7 +124,7 @@ impl Link {
         }
     }
 
-    pub fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if let Some(ended) = self.state.ended.get() {
             return Poll::Ready(Err(ended.error()));
         }
@@ -129,22 +138,12 @@ impl Link {
         Poll::Ready(Ok(length))
     }
 
-    /// Tells the other end that nothing more comes.
-    pub fn close(&self) {
+    fn close(&self) {
         if self.state.ended.get().is_none() {
             // It is closed then, too.
             let _ = self.post(&JsValue::NULL);
         }
         self.state.end(Ended::Closed);
-    }
-
-    /// The other end is gone without a word.
-    pub fn lost(&self) {
-        self.state.end(Ended::Lost);
-    }
-
-    fn post(&self, message: &JsValue) -> io::Result<()> {
-        self.channel.post_message(message).map_err(other)
     }
 }
 
@@ -154,12 +153,12 @@ impl State {
             return;
         }
         if let Some(bytes) = data.dyn_ref::<js_sys::Uint8Array>() {
-            let unread = self.unread_bytes.get() + bytes.length() as usize;
-            if unread > WINDOW_BYTES || bytes.length() == 0 {
+            let mut unread = self.unread.borrow_mut();
+            if bytes.length() == 0 || !unread.has_room(bytes.length() as usize, WINDOW_BYTES) {
                 return self.end(Ended::Broken);
             }
-            self.unread_bytes.set(unread);
-            self.unread.borrow_mut().push_back(bytes.to_vec());
+            unread.push(bytes.to_vec());
+            drop(unread);
             wake(&self.reader);
         } else if let Some(taken) = data.as_f64() {
             let taken = taken as usize;
@@ -176,23 +175,6 @@ impl State {
         } else {
             self.end(Ended::Broken);
         }
-    }
-
-    /// As much of the first message as fits; zero when there is none.
-    fn read(&self, buffer: &mut [u8]) -> usize {
-        let mut unread = self.unread.borrow_mut();
-        let Some(message) = unread.front() else { return 0 };
-        let rest = &message[self.first_read.get()..];
-        let length = rest.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&rest[..length]);
-        if length == rest.len() {
-            unread.pop_front();
-            self.first_read.set(0);
-        } else {
-            self.first_read.set(self.first_read.get() + length);
-        }
-        self.unread_bytes.set(self.unread_bytes.get() - length);
-        length
     }
 
     fn end(&self, ended: Ended) {

@@ -1,7 +1,6 @@
 //! One WebSocket: what its events told, and who waits for them.
 use std::{
-    cell::{Cell, RefCell},
-    collections::VecDeque,
+    cell::RefCell,
     future::poll_fn,
     io,
     pin::Pin,
@@ -13,6 +12,8 @@ use std::{
 use futures_timer::Delay;
 use wasm_bindgen::prelude::*;
 use web_sys::{BinaryType, CloseEvent, Event, MessageEvent, WebSocket};
+
+use crate::connection::{Carrier, Unread};
 
 /// Bytes handed to the browser and not yet sent, above which writing waits. It tells nobody when they are sent.
 const MAX_UNSENT_BYTES: u32 = 1024 * 1024;
@@ -27,7 +28,7 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// that keeps to the multiplexer's windows never gets there.
 const MAX_UNREAD_BYTES: usize = 16 * 1024 * 1024;
 
-pub(super) struct Socket {
+pub struct Socket {
     socket: WebSocket,
     state: Rc<State>,
     /// Waits until less is unsent.
@@ -38,18 +39,11 @@ pub(super) struct Socket {
 
 #[derive(Default)]
 struct State {
-    unread: RefCell<VecDeque<Message>>,
-    unread_bytes: Cell<usize>,
+    unread: RefCell<Unread>,
     /// Set once; nothing arrives afterwards.
     ended: RefCell<Option<Ended>>,
     reader: RefCell<Option<Waker>>,
     writer: RefCell<Option<Waker>>,
-}
-
-/// A message, of which `read` bytes are already taken.
-struct Message {
-    bytes: Vec<u8>,
-    read: usize,
 }
 
 #[derive(Clone)]
@@ -92,17 +86,12 @@ impl Socket {
         })
         .await
     }
+}
 
-    pub(super) fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut unread = self.state.unread.borrow_mut();
-        if let Some(message) = unread.front_mut() {
-            let length = buffer.len().min(message.bytes.len() - message.read);
-            buffer[..length].copy_from_slice(&message.bytes[message.read..message.read + length]);
-            message.read += length;
-            if message.read == message.bytes.len() {
-                unread.pop_front();
-            }
-            self.state.unread_bytes.set(self.state.unread_bytes.get() - length);
+impl Carrier for Socket {
+    fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let length = self.state.unread.borrow_mut().read(buffer);
+        if length > 0 {
             return Poll::Ready(Ok(length));
         }
         match &*self.state.ended.borrow() {
@@ -115,7 +104,7 @@ impl Socket {
         }
     }
 
-    pub(super) fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             if let Some(ended) = &*self.state.ended.borrow() {
                 return Poll::Ready(Err(ended.error()));
@@ -137,7 +126,7 @@ impl Socket {
         }
     }
 
-    pub(super) fn close(&self) {
+    fn close(&self) {
         // Closing what is closed already does nothing.
         let _ = self.socket.close();
         self.state.end(Ended::Closed);
@@ -154,13 +143,13 @@ impl State {
         if bytes.is_empty() || self.ended.borrow().is_some() {
             return;
         }
-        let unread = self.unread_bytes.get() + bytes.len();
-        if unread > MAX_UNREAD_BYTES {
-            self.unread.borrow_mut().clear();
+        let mut unread = self.unread.borrow_mut();
+        if !unread.has_room(bytes.len(), MAX_UNREAD_BYTES) {
+            *unread = Unread::default();
             return self.end(Ended::Failed("the other side sent more than is read".to_owned()));
         }
-        self.unread_bytes.set(unread);
-        self.unread.borrow_mut().push_back(Message { bytes, read: 0 });
+        unread.push(bytes);
+        drop(unread);
         wake(&self.reader);
     }
 
