@@ -1,6 +1,6 @@
 //! From method and path to handler. ruma's request types say which method, paths and authentication an endpoint has, so
 //! that a request type is its own route.
-use std::{borrow::Cow, collections::BTreeMap, future::Future, rc::Rc};
+use std::{borrow::Cow, collections::BTreeMap, future::Future, rc::Rc, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use futures::future::{FutureExt, LocalBoxFuture};
@@ -9,8 +9,10 @@ use percent_encoding::percent_decode_str;
 use ruma::{
     ServerName,
     api::{
-        IncomingRequest, Metadata, OutgoingResponse, OutgoingResponseExt, auth_scheme::AuthScheme,
-        error::DeserializationError, path_builder::PathBuilder,
+        IncomingRequest, Metadata, OutgoingResponse, OutgoingResponseExt,
+        auth_scheme::AuthScheme,
+        error::{DeserializationError, IntoHttpError},
+        path_builder::PathBuilder,
     },
 };
 use serde_json::value::RawValue as RawJsonValue;
@@ -76,8 +78,13 @@ impl Toll {
     }
 }
 
-type Handler =
-    Box<dyn Fn(Rc<Homeserver>, Incoming) -> LocalBoxFuture<'static, Result<Response, ApiError>> + Send + Sync>;
+type Answering = LocalBoxFuture<'static, Result<Response, ApiError>>;
+
+type Handler = Box<dyn Fn(Rc<Homeserver>, Incoming) -> Answering + Send + Sync>;
+
+/// Reads a request as its own type and begins to answer it: all that is compiled anew for each endpoint.
+type Answer<P> =
+    dyn Fn(Rc<Homeserver>, P, http::Request<&[u8]>, &[&str]) -> Result<Answering, DeserializationError> + Send + Sync;
 
 /// One endpoint: its method, all its paths, and what answers it.
 pub struct Route {
@@ -112,18 +119,14 @@ where
     let handler_name = std::any::type_name::<H>();
     let handler_name = handler_name.strip_prefix("warren::api::").unwrap_or(handler_name);
     let access = Access::of(&R::METHOD, handler_name);
-    let boxed = move |homeserver: Rc<Homeserver>, incoming: Incoming| {
-        async move {
-            let principal = admit::<R::Authentication>(&homeserver, &incoming, access).await?;
-            let parsed = incoming.parse(R::try_from_http_request_inner)?;
-            into_http(handler(&homeserver, principal, parsed).await?)
-        }
-        .boxed_local()
+    let answer = move |homeserver: Rc<Homeserver>, principal: P, request: http::Request<&[u8]>, path_args: &[&str]| {
+        let parsed = R::try_from_http_request_inner(request, path_args)?;
+        Ok(async move { into_http(handler(&homeserver, principal, parsed).await?) }.boxed_local())
     };
     Route {
         method: R::METHOD,
         paths: R::PATH_BUILDER.all_paths().collect(),
-        handler: Box::new(boxed),
+        handler: admitted::<R::Authentication>(access, Arc::new(answer)),
         handler_name,
         may_be_abandoned: false,
         toll: Toll { cost: 1, entrance: false },
@@ -163,8 +166,23 @@ impl Route {
     }
 }
 
+/// Answers those who are let in. Compiled once for all endpoints with the same authentication, as there are some hundreds.
+fn admitted<A: Authenticate<Principal: 'static> + 'static>(
+    access: Access,
+    answer: Arc<Answer<A::Principal>>,
+) -> Handler {
+    Box::new(move |homeserver, incoming| {
+        let answer = answer.clone();
+        async move {
+            let principal = admit::<A>(&homeserver, &incoming, access).await?;
+            incoming.parse(|request, path_args| answer(homeserver, principal, request, path_args))?.await
+        }
+        .boxed_local()
+    })
+}
+
 /// Lets a request in: who asks, if the endpoint is open to them, they have not asked too often, and there may be something
-/// in the body. Compiled once for all endpoints with the same authentication.
+/// in the body.
 async fn admit<A: Authenticate>(
     homeserver: &Rc<Homeserver>,
     incoming: &Incoming,
@@ -221,7 +239,12 @@ fn without_null(body: Bytes) -> Bytes {
 }
 
 fn into_http(response: impl OutgoingResponse) -> Result<Response, ApiError> {
-    match response.try_into_http_response::<BytesMut>() {
+    written(response.try_into_http_response())
+}
+
+/// Apart from the above, which is compiled anew for each type of answer.
+fn written(response: Result<http::Response<BytesMut>, IntoHttpError>) -> Result<Response, ApiError> {
+    match response {
         Ok(response) => Ok(response.map(BytesMut::freeze)),
         Err(error) => Err(ApiError::internal(&format!("an answer cannot be written: {error}"))),
     }
