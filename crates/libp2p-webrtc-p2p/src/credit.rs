@@ -18,6 +18,8 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{AsyncRead, AsyncWrite};
 
+use crate::pieces;
+
 /// Bytes that may be on their way or unread in one direction.
 pub const WINDOW_BYTES: usize = 512 * 1024;
 
@@ -210,18 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Credited<S> {
     }
 
     fn take_unread(&mut self, buffer: &mut [u8]) -> usize {
-        let mut length = 0;
-        while length < buffer.len()
-            && let Some(piece) = self.unread.front_mut()
-        {
-            let taken = piece.len().min(buffer.len() - length);
-            buffer[length..length + taken].copy_from_slice(&piece[..taken]);
-            piece.advance(taken);
-            length += taken;
-            if piece.is_empty() {
-                self.unread.pop_front();
-            }
-        }
+        let length = pieces::take(&mut self.unread, buffer);
         self.unread_bytes -= length;
         self.read_bytes += length;
         length

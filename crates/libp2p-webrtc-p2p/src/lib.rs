@@ -21,6 +21,7 @@ pub mod diagnosis;
 mod error;
 mod handler;
 mod negotiation;
+mod pieces;
 pub mod signaling;
 pub mod stream;
 mod transport;

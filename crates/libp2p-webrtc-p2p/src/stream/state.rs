@@ -4,11 +4,11 @@
 //! no more is read; RESET ends both. The channel may be closed when a FIN and a FIN_ACK have arrived.
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use thiserror::Error;
 
 use super::frame::{FRAME_MAX_BYTES, Flag, Frame, FrameError};
-use crate::unframe::Unframer;
+use crate::{pieces, unframe::Unframer};
 
 /// Bytes received and not yet read, above which the stream is reset: a data channel cannot be paused. Peers that
 /// grant each other credit (`crate::credit`) never get there.
@@ -166,20 +166,9 @@ impl State {
         if buffer.is_empty() {
             return ReadOutcome::Data(0);
         }
-        let mut length = 0;
-        while length < buffer.len()
-            && let Some(piece) = self.unread.front_mut()
-        {
-            let taken = piece.len().min(buffer.len() - length);
-            buffer[length..length + taken].copy_from_slice(&piece[..taken]);
-            piece.advance(taken);
-            length += taken;
-            self.unread_bytes -= taken;
-            if piece.is_empty() {
-                self.unread.pop_front();
-                self.unread_bytes -= PIECE_BYTES;
-            }
-        }
+        let before = self.unread.len();
+        let length = pieces::take(&mut self.unread, buffer);
+        self.unread_bytes -= length + (before - self.unread.len()) * PIECE_BYTES;
         match (length, self.read) {
             (1.., _) => ReadOutcome::Data(length),
             (0, Read::Finished | Read::Stopped) => ReadOutcome::End,
