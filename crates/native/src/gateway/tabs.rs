@@ -10,7 +10,7 @@ use warren::{
     p2p::{
         gateway::Refusal,
         http::{ClientStream, ExchangeError, ExchangeLimits, MAX_ANSWER_BODY_BYTES},
-        lanes::{Kept, Streams, Turn},
+        lanes::{Kept, StreamTurn, Streams},
         peer_name,
     },
     ports::Clock,
@@ -56,7 +56,7 @@ impl Tabs {
     async fn exchange(
         &self,
         peer: PeerId,
-        turn: &Turn,
+        turn: &StreamTurn,
         request: Request<Bytes>,
         may_reuse: bool,
     ) -> Result<Response<Bytes>, Failure> {
