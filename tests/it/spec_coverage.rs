@@ -58,7 +58,7 @@ fn the_tests_that_hold_off_bad_input_are_there() {
     for (module, name) in named {
         let folder = match module.split("::").next() {
             Some("p2p" | "domain" | "homeserver") => "src",
-            Some("federation" | "http_listener") => "crates/native/src",
+            Some("circuit_relay" | "federation" | "gateway" | "http_listener") => "crates/native/src",
             Some("gateway_flood") => "crates/native/tests/it",
             _ => "tests/it",
         };
@@ -71,7 +71,9 @@ fn the_tests_that_hold_off_bad_input_are_there() {
         let lines: Vec<&str> = source.lines().map(str::trim).collect();
         let is_test = |pair: &[&str]| match pair[0] {
             "#[test]" => pair[1].starts_with(&format!("fn {name}()")),
-            "#[tokio::test]" => pair[1].starts_with(&format!("async fn {name}()")),
+            "#[tokio::test]" | "#[tokio::test(start_paused = true)]" => {
+                pair[1].starts_with(&format!("async fn {name}()"))
+            }
             _ => false,
         };
         assert!(lines.windows(2).any(is_test), "{module}::{name} is not there");
