@@ -10,6 +10,8 @@ import { unlessDone } from "./stamp.mjs";
 const brotli = promisify(zlib.brotliCompress);
 const gzip = promisify(zlib.gzip);
 const COMPRESSIBLE = /\.(html|js|css|wasm|svg|json|webmanifest)$/;
+/** The homeserver is longer than the window is by default. */
+const BROTLI = { [zlib.constants.BROTLI_PARAM_LGWIN]: zlib.constants.BROTLI_MAX_WINDOW_BITS };
 /** Brotli's best level takes long for large files. Every first visit fetches the homeserver, and none this. */
 const SELDOM_FETCHED = /matrix_sdk_crypto/;
 
@@ -45,7 +47,7 @@ async function compress(folder) {
       const bytes = readFileSync(file);
       const quality = SELDOM_FETCHED.test(entry.name) ? 9 : 11;
       const twins = {
-        br: await brotli(bytes, { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: quality } }),
+        br: await brotli(bytes, { params: { ...BROTLI, [zlib.constants.BROTLI_PARAM_QUALITY]: quality } }),
         gz: await gzip(bytes, { level: 9 }),
       };
       for (const [extension, twin] of Object.entries(twins)) {

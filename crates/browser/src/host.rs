@@ -59,7 +59,7 @@ struct Config {
     /// Of these only TURN servers are used, and nobody is told an address of this device.
     #[serde(default)]
     hide_addresses: bool,
-    /// "error", "warn", "info", "debug" or "trace".
+    /// "error", "warn" or "info"; builds with debug assertions have "debug" and "trace", too.
     #[serde(default = "default_log_level")]
     log_level: String,
 }

@@ -30,7 +30,8 @@ extern "C" {
 
 static INSTALLED: Once = Once::new();
 
-/// Installs both, once per worker; a later level is ignored. `level` is "error", "warn", "info", "debug" or "trace".
+/// Installs both, once per worker; a later level is ignored. `level` is "error", "warn", "info" or, with debug assertions,
+/// "debug" or "trace".
 pub fn install(level: &str) {
     INSTALLED.call_once(|| {
         std::panic::set_hook(Box::new(|panic| {
