@@ -8,8 +8,8 @@ import { unlessDone } from "./stamp.mjs";
 /** By name: with `--all-features` binaryen emits what neither browser takes. */
 const WASM_FEATURES = ["bulk-memory", "nontrapping-float-to-int", "sign-ext", "mutable-globals", "reference-types", "multivalue"];
 
-/** `-Os` and `-Oz` leave a module 7 % smaller, which compresses 14 % worse and takes longer to make. What is called most gets the
- * smallest numbers. */
+/** `-Os` leaves a module 7 % smaller, which compresses 14 % worse and takes longer to make. What is called most gets
+ * the smallest numbers. */
 const WASM_OPT_PASSES = ["-O1", "--reorder-functions"];
 
 /** Leaves wasm-bindgen's output, optimised, in `WASM`. */
