@@ -2,7 +2,7 @@
 //! of whoever has the most of them and has had it for long.
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     rc::Rc,
     sync::Arc,
@@ -27,6 +27,8 @@ pub const KEPT_MIN: Duration = Duration::from_secs(5);
 /// Who waits looks again this soon at most, and this late at least, whether somebody has had a place for long enough.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(250);
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
+/// Of those that were told to leave, so many may still be about to. They do so as soon as they are heard.
+const LEAVING_MAX: usize = 8;
 /// Addresses whose places are remembered; beyond it those without a request are forgotten. A connection has one request at a
 /// time, so there are never more with one than there are connections.
 const ADDRESSES_KEPT: usize = 1_024;
@@ -172,7 +174,7 @@ impl Floor {
     /// Gives free places to whose neighbours have the fewest, and among those to who came first.
     fn admit(&mut self) {
         while self.held.len() < UNDER_WAY_MAX
-            && let Some(id) = self.next_in_turn(&self.shares())
+            && let Some(id) = self.next_in_turn(&self.shares(), &BTreeSet::new())
             && let Some(Waiting { neighbours, called }) = self.waiting.remove(&id)
         {
             called.notify_one();
@@ -189,21 +191,29 @@ impl Floor {
         shares
     }
 
-    fn next_in_turn(&self, shares: &BTreeMap<IpAddr, usize>) -> Option<u64> {
+    /// Of those who wait, but for `provided`.
+    fn next_in_turn(&self, shares: &BTreeMap<IpAddr, usize>, provided: &BTreeSet<u64>) -> Option<u64> {
         let share = |waiting: &Waiting| shares.get(&waiting.neighbours).copied().unwrap_or(0);
-        self.waiting.iter().min_by_key(|(id, waiting)| (share(waiting), **id)).map(|(id, _)| *id)
+        let waiting = self.waiting.iter().filter(|(id, _)| !provided.contains(id));
+        waiting.min_by_key(|(id, waiting)| (share(waiting), **id)).map(|(id, _)| *id)
     }
 
     /// Has one leave for whoever is next in turn, if others have more than that one and one of theirs has had its place for long.
     /// Answers when one of theirs has had it for long, or had.
     fn make_room(&mut self, now: Instant) -> Option<Instant> {
         let leaving = self.held.values().filter(|held| held.leaves).count();
-        if leaving >= self.waiting.len() {
+        if leaving >= LEAVING_MAX {
             return None;
         }
-        let shares = self.shares();
-        let next = self.next_in_turn(&shares).and_then(|id| self.waiting.get(&id))?;
-        let least = shares.get(&next.neighbours).copied().unwrap_or(0);
+        // Those that leave already do so for whoever comes before that one.
+        let (mut shares, mut provided) = (self.shares(), BTreeSet::new());
+        for _ in 0..leaving {
+            let id = self.next_in_turn(&shares, &provided)?;
+            *shares.entry(self.waiting[&id].neighbours).or_default() += 1;
+            provided.insert(id);
+        }
+        let next = self.next_in_turn(&shares, &provided)?;
+        let least = shares.get(&self.waiting[&next].neighbours).copied().unwrap_or(0);
         let has_more = |held: &&mut Held| !held.leaves && shares[&held.neighbours] > least;
         let out = self.held.values_mut().filter(has_more);
         let out =
@@ -219,10 +229,7 @@ impl Floor {
 
 #[cfg(test)]
 mod tests {
-    use futures::{
-        FutureExt,
-        future::{join, join_all},
-    };
+    use futures::future::{join, join_all};
 
     use super::*;
 
@@ -255,8 +262,8 @@ mod tests {
         let mut held = take(&places, address(1), UNDER_WAY_PER_ADDRESS_MAX + 5).await;
         assert_eq!(held.len(), UNDER_WAY_PER_ADDRESS_MAX, "five waited in vain");
         // Who waits for itself keeps nobody else waiting.
-        for number in 2..=9 {
-            held.extend(take(&places, address(number), UNDER_WAY_PER_ADDRESS_MAX).now_or_never().unwrap_or_default());
+        for number in 2..=8 {
+            held.extend(take(&places, address(number), UNDER_WAY_PER_ADDRESS_MAX).await);
         }
         assert_eq!(held.len(), UNDER_WAY_MAX);
         // Here they do not leave when they are told to.
