@@ -89,10 +89,6 @@ pub async fn event_for(
     origin: &ServerName,
 ) -> Result<Rc<Pdu>, HistoryError> {
     let event = server.rooms.events.get(event_id).await?.ok_or(HistoryError::NotFound)?;
-    if event.is_outlier() && event.pdu.state_key.is_none() {
-        // Somebody cites it; who may see it is not known, as it has no place in the room here.
-        return Err(HistoryError::NotFound);
-    }
     let room = room_for_events(server, &event.pdu.room_id, std::slice::from_ref(event_id), origin).await?;
     Ok(Onlooker::new(server, &room, origin).shown(&event).await?)
 }
@@ -281,7 +277,8 @@ impl<'a> Onlooker<'a> {
         if event.pdu.state_key.is_some() {
             return Ok(true);
         }
-        // What has no place in the room here was seen by nobody we know of.
+        // What has no place in the room here was seen by nobody we know of. Redacted it is told, as without it others could
+        // never judge what cites it, nor what follows that.
         let Some(state) = event.header.state_before else { return Ok(false) };
         let Self { server, room, origin, .. } = *self;
         let state = server.rooms.states.load(state).await?;
