@@ -1,13 +1,15 @@
 //! What a seed decides of a run before it begins: how many servers and people, how bad the network and the clocks are.
 use warren::domain::room_version::SUPPORTED;
 
-use super::{network::Weather, random::Random};
+use super::{network::Weather, number, random::Random};
 
 /// Members of the largest rooms.
 const MEMBERS_MAX: u64 = 100;
 
-/// Runs in which a server lies, in percent.
-const LIARS: u64 = 25;
+/// Runs in which a server lies, in percent: none, unless `LIARS` says otherwise.
+fn liars() -> u64 {
+    number("LIARS").unwrap_or(0)
+}
 
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -57,7 +59,7 @@ impl Plan {
             actions: random.between(25, 50),
             weather,
             skew_max_ms: *random.pick(&[5_000, 5_000, 10 * 60_000, 24 * 60 * 60_000]),
-            liar: random.chance(LIARS).then(|| *random.pick(&[0, 0, 50])),
+            liar: random.chance(liars()).then(|| *random.pick(&[0, 0, 50])),
         }
     }
 }
