@@ -151,6 +151,44 @@ fn where_branches_meet_clients_know_what_became_of_the_state() {
     }
 }
 
+#[test]
+fn who_joined_a_room_that_was_closed_meanwhile_is_told_to_be_out_of_it() {
+    let two = Two::new(0);
+    let Two { here, there, alice, bob, room, .. } = &two;
+    let carol = there.register("carol");
+    two.network.cut(here, there);
+    here.set_state(alice, room, "m.room.join_rules", "", json!({ "join_rule": "invite" }));
+    there.join(&carol, room);
+    let answer = there.sync(&carol, None, "");
+    assert!(told(&answer, room)["timeline"].is_object(), "{answer}");
+    two.network.reconnect(here, there);
+    for _ in 0..3 {
+        two.settle();
+    }
+    assert_eq!(two.state(here, alice), two.state(there, bob), "the servers agree");
+    assert_eq!(there.membership(room, &carol.id), None, "her join was none");
+
+    let since = next_batch(&answer);
+    let answer = there.sync(&carol, Some(&since), "");
+    assert_eq!(answer["rooms"]["join"].get(room), None, "{answer}");
+    let told = &answer["rooms"]["leave"][room]["timeline"]["events"];
+    let [event] = list(told) else { panic!("one event says so: {answer}") };
+    assert_eq!(event["content"]["membership"], "leave");
+    assert_eq!((&event["type"], &event["state_key"]), (&json!("m.room.member"), &json!(carol.id)));
+    assert!(!ids(&there.messages(bob, room, "dir=b&limit=100")["chunk"]).contains(&ids(told)[0]), "of no room");
+    let joined = there.get("/_matrix/client/v3/joined_rooms", &carol.token).ok();
+    assert_eq!(joined["joined_rooms"], json!([]));
+    // She is told once, may forget the room, and be invited to it.
+    let answer = there.sync(&carol, Some(&next_batch(&answer)), "");
+    assert_eq!(answer["rooms"]["leave"].get(room), None, "{answer}");
+    let path = format!("/_matrix/client/v3/rooms/{}/forget", escaped(room));
+    there.post(&path, &carol.token, json!({})).ok();
+    here.act(alice, room, "invite", &carol.id).ok();
+    two.settle();
+    let answer = there.sync(&carol, Some(&next_batch(&answer)), "");
+    assert!(answer["rooms"]["invite"].get(room).is_some(), "{answer}");
+}
+
 /// A client that keeps the state as it is told.
 struct Client<'a> {
     server: &'a TestServer,

@@ -2,8 +2,8 @@
 //! with `KEEP_GOING=1` those after a failure as well.
 //!
 //! Everything random comes from the seed: how many servers and people there are, what they do, latency, loss, duplication,
-//! reordering, partitions, clocks, crashes and what a crash costs, and with `LIARS=25`
-//! whether one more server lies. Equal seeds give equal logs.
+//! reordering, partitions, clocks, crashes and what a crash costs, and whether one more server lies (in every
+//! fourth run; `LIARS=n`: in n of a hundred). Equal seeds give equal logs.
 mod audience;
 mod beliefs;
 mod clock;

@@ -6,10 +6,8 @@ use super::{network::Weather, number, random::Random};
 /// Members of the largest rooms.
 const MEMBERS_MAX: u64 = 100;
 
-/// Runs in which a server lies, in percent: none, unless `LIARS` says otherwise.
-fn liars() -> u64 {
-    number("LIARS").unwrap_or(0)
-}
+/// Runs in which a server lies, in percent, unless `LIARS` says otherwise.
+const LIARS: u64 = 25;
 
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -59,7 +57,7 @@ impl Plan {
             actions: random.between(25, 50),
             weather,
             skew_max_ms: *random.pick(&[5_000, 5_000, 10 * 60_000, 24 * 60 * 60_000]),
-            liar: random.chance(liars()).then(|| *random.pick(&[0, 0, 50])),
+            liar: random.chance(number("LIARS").unwrap_or(LIARS)).then(|| *random.pick(&[0, 0, 50])),
         }
     }
 }

@@ -2,7 +2,7 @@
 use std::{collections::BTreeSet, rc::Rc};
 
 use ruma::{
-    OwnedUserId, UserId,
+    EventId, OwnedUserId, UserId,
     events::{StateEventType, room::member::MembershipState},
 };
 use serde::Deserialize;
@@ -52,8 +52,7 @@ impl Append<'_> {
                 self.live.members.remove(&user_id);
                 self.batch.delete::<RoomMembers>(&key);
                 if user_id.server_name() == self.server.server_name() {
-                    // Resolution took a membership away that was never granted.
-                    self.batch.delete::<Memberships>(&(user_id, self.room.id.clone()));
+                    self.take_membership(user_id, position).await?;
                 }
                 return Ok(());
             }
@@ -76,6 +75,31 @@ impl Append<'_> {
             _ => {}
         }
         self.live.members.insert(user_id, Rc::new(row));
+        Ok(())
+    }
+
+    /// Resolution took away a membership of a user here that the room never granted. Clients only know that they are out of
+    /// a room by an event, and there is none: they are told one that is made up, with an id that no room has.
+    async fn take_membership(&mut self, user_id: OwnedUserId, position: u64) -> Result<(), AppendError> {
+        let key = (user_id.clone(), self.room.id.clone());
+        let Some(before) = self.server.database.get::<Memberships>(&key).await? else {
+            self.batch.delete::<Memberships>(&key);
+            return Ok(());
+        };
+        let id = format!("$taken-away-{}-{position}:{}", self.room.num, self.server.server_name());
+        let taken = MembershipRow {
+            membership: MembershipState::Leave,
+            event_id: EventId::parse(id).expect("a dollar sign, a name and a server"),
+            sender: user_id,
+            position,
+            stripped_state: Vec::new(),
+            invite_event: None,
+            knocked_via: None,
+            room_version: Some(self.room.version.clone()),
+            forgotten: before.forgotten,
+            earlier_invite: None,
+        };
+        self.batch.put::<Memberships>(&key, &taken);
         Ok(())
     }
 
