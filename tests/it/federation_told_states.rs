@@ -91,6 +91,34 @@ fn what_most_say_of_a_state_holds() {
 }
 
 #[test]
+fn who_does_not_answer_is_asked_for_one_state_and_no_other() {
+    let mut relayed = Relayed::new();
+    let [whole, _] = relayed.states();
+    let (peer, eve) = (relayed.scene.peer.clone(), relayed.scene.eve.clone());
+    tells(&peer, &whole);
+    let silent = Link::For("/state_ids/", Box::new(Link::Down));
+    relayed.scene.network.link(relayed.scene.server.server_name(), relayed.hal.name(), silent);
+    // Two branches, of each of which the beginning is nowhere to be had.
+    let ends: Vec<_> = (0..2)
+        .map(|n| {
+            let mut branch = relayed.known.clone();
+            branch.heads = vec![format!("$nowhere{n}").try_into().unwrap()];
+            branch.make(&peer, &eve, "m.room.message", None, json!({ "body": n }))
+        })
+        .collect();
+    let events: Vec<_> = ends.iter().map(|end| value(end)).collect();
+    peer.says("POST", MISSING, 200, json!({ "events": events }));
+    relayed.known.heads = ends.iter().map(|end| end.event_id.clone()).collect();
+    let last = relayed.known.say(&peer, &eve, "at last");
+    relayed.scene.network.take_carried();
+    assert_eq!(relayed.scene.send(&last), None);
+    assert_eq!(relayed.scene.said().last().map(String::as_str), Some("at last"));
+    let carried = relayed.scene.network.take_carried();
+    let asked = carried.iter().filter(|request| request.path.contains("/state_ids/")).count();
+    assert_eq!(asked, 3, "Eve's server twice, Hal's once");
+}
+
+#[test]
 fn who_tells_no_state_of_the_room_has_no_say() {
     let relayed = Relayed::new();
     let ivy = relayed.further("ivy");

@@ -119,8 +119,8 @@ pub async fn ancestry(
     walk_back(server, room, events, &mut sources).await?;
     let edges = unknown_prevs(server, room, events).await?;
     for edge in edges.into_iter().take(EDGES_MAX) {
-        if !fetch_edge(server, room, events, &mut ancestry, &edge, &sources).await? {
-            fetch_state_of_followers(server, room, events, &mut ancestry, &edge, &sources).await?;
+        if !fetch_edge(server, room, events, &mut ancestry, &edge, &mut sources).await? {
+            fetch_state_of_followers(server, room, events, &mut ancestry, &edge, &mut sources).await?;
         }
     }
     fetch_auth_events(server, room, events, &mut ancestry, sources).await?;
@@ -150,7 +150,7 @@ pub async fn edges_of_history(
     via: &OwnedServerName,
 ) -> Result<Ancestry, StoreError> {
     let mut ancestry = Ancestry::default();
-    let sources = sources(server, room, via);
+    let mut sources = sources(server, room, via);
     let unknown = unknown_prevs(server, room, events).await?;
     let edges: Vec<_> = events
         .values()
@@ -158,7 +158,7 @@ pub async fn edges_of_history(
         .map(|event| event.event_id.clone())
         .collect();
     for edge in edges.into_iter().take(EDGES_MAX) {
-        fetch_states(server, room, &mut ancestry, &edge, &sources).await?;
+        fetch_states(server, room, &mut ancestry, &edge, &mut sources).await?;
     }
     fetch_auth_events(server, room, events, &mut ancestry, sources).await?;
     Ok(ancestry)
@@ -259,9 +259,9 @@ async fn fetch_edge(
     events: &mut BTreeMap<OwnedEventId, Pdu>,
     ancestry: &mut Ancestry,
     edge: &OwnedEventId,
-    sources: &[OwnedServerName],
+    sources: &mut Vec<OwnedServerName>,
 ) -> Result<bool, StoreError> {
-    let Some(pdu) = fetch_from_any(server, room, edge, &mut sources.to_vec()).await else { return Ok(false) };
+    let Some(pdu) = fetch_from_any(server, room, edge, sources).await else { return Ok(false) };
     fetch_states(server, room, ancestry, edge, sources).await?;
     let is_told = ancestry.states.contains_key(edge);
     if is_told {
@@ -278,7 +278,7 @@ async fn fetch_state_of_followers(
     events: &BTreeMap<OwnedEventId, Pdu>,
     ancestry: &mut Ancestry,
     edge: &OwnedEventId,
-    sources: &[OwnedServerName],
+    sources: &mut Vec<OwnedServerName>,
 ) -> Result<(), StoreError> {
     let followers: Vec<_> =
         events.values().filter(|event| event.prev_events.contains(edge)).map(|event| event.event_id.clone()).collect();
@@ -291,23 +291,27 @@ async fn fetch_state_of_followers(
 }
 
 /// Asks all of `sources` for the state before `event_id` and notes what most of them say; where as many say one thing as
-/// another, all of it, to be resolved: what one leaves out counts if another knows of it.
+/// another, all of it, to be resolved: what one leaves out counts if another knows of it. Those that do not answer are struck
+/// off, so that they are waited for once.
 async fn fetch_states(
     server: &Rc<Homeserver>,
     room: &Rc<Room>,
     ancestry: &mut Ancestry,
     event_id: &OwnedEventId,
-    sources: &[OwnedServerName],
+    sources: &mut Vec<OwnedServerName>,
 ) -> Result<(), StoreError> {
     let mut told: Vec<(StateMap, usize)> = Vec::new();
-    for via in sources {
-        match fetch_state(server, room, ancestry, event_id, via).await? {
+    for via in sources.clone() {
+        match fetch_state(server, room, ancestry, event_id, &via).await? {
             Ok(state) => match told.iter_mut().find(|(other, _)| *other == state) {
                 Some((_, votes)) => *votes += 1,
                 None => told.push((state, 1)),
             },
             Err(error) => {
                 tracing::info!(room = %room.id, %via, %error, "the state at the edge of what is known could not be fetched");
+                if let PeerError::Transport(_) = error {
+                    sources.retain(|source| *source != via);
+                }
             }
         }
     }
