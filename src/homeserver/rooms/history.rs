@@ -330,22 +330,27 @@ pub async fn visibility_at(
     Ok(visibility_of(event.as_ref().map(|event| &*event.pdu)))
 }
 
-async fn membership_of_server(
-    server: &Homeserver,
-    state: &State,
-    origin: &ServerName,
-) -> Result<MembershipState, StoreError> {
+/// The membership events of a server's users in a state.
+pub fn member_events_of(state: &State, origin: &ServerName) -> Vec<OwnedEventId> {
     let from = (StateEventType::RoomMember, String::new());
     let suffix = format!(":{origin}");
     // A port at the end of another server's name looks like a name.
     let is_of_origin = |user: &str| <&UserId>::try_from(user).is_ok_and(|user| user.server_name() == origin);
-    let ids: Vec<_> = state
+    state
         .entries
         .range(from..)
         .take_while(|(key, _)| key.0 == StateEventType::RoomMember)
         .filter(|(key, _)| key.1.ends_with(&suffix) && is_of_origin(&key.1))
         .map(|(_, id)| id.clone())
-        .collect();
+        .collect()
+}
+
+async fn membership_of_server(
+    server: &Homeserver,
+    state: &State,
+    origin: &ServerName,
+) -> Result<MembershipState, StoreError> {
+    let ids = member_events_of(state, origin);
     let events = server.rooms.events.get_many(&ids).await?;
     let memberships: Vec<_> = events.into_iter().flatten().filter_map(|event| event.pdu.membership()).collect();
     Ok(closest(&memberships))

@@ -8,7 +8,7 @@ use futures::{
     stream,
 };
 use ruma::{
-    OwnedEventId, ServerName, UserId,
+    OwnedEventId, ServerName,
     api::federation::policy::sign_event,
     events::{StateEventType, room::member::MembershipState},
 };
@@ -17,6 +17,7 @@ use thiserror::Error;
 use super::{
     Live, Room,
     append::{Append, AppendError},
+    history,
 };
 use crate::{
     domain::{
@@ -83,9 +84,7 @@ pub async fn unconvinced(
 
 /// Whether somebody of `server` was in the room.
 async fn had_server(append: &Append<'_>, state: &State, server: &ServerName) -> Result<bool, StoreError> {
-    let is_of = |user: &str| <&UserId>::try_from(user).is_ok_and(|user| user.server_name() == server);
-    let members = state.entries.iter().filter(|((kind, user), _)| *kind == StateEventType::RoomMember && is_of(user));
-    let members: Vec<_> = members.map(|(_, event_id)| event_id.clone()).collect();
+    let members = history::member_events_of(state, server);
     let events = append.events(&members).await?;
     Ok(events.into_iter().flatten().any(|event| event.pdu.membership() == Some(MembershipState::Join)))
 }
