@@ -218,13 +218,7 @@ fn a_server_that_backfills_lies_adds_nothing_to_the_past() {
     let mole = peer.user("mole");
     let mut room = PeerRoom::create(&peer, &mole, &RoomVersionId::V12);
     let said = room.say(&peer, &mole, "true words");
-    let template = {
-        let bob_id = bob.id.as_str().try_into().unwrap();
-        let mut room = room.clone();
-        value(&room.make(&peer, &bob_id, "m.room.member", Some(&bob.id), json!({ "membership": "join" })))
-    };
-    peer.says("GET", "/make_join/", 200, json!({ "room_version": "12", "event": template }));
-    peer.says("PUT", "/send_join/", 200, json!({ "state": room.state_events(), "auth_chain": room.auth_chain() }));
+    room.lets_in(&peer, &bob.id);
     server.join_via(&bob, &room.id, peer.name()).ok();
     let answer = |pdus: Vec<Value>| json!({ "origin": peer.name(), "origin_server_ts": 1, "pdus": pdus });
     // Words that belong nowhere near what was asked for, and words nobody signed.
@@ -270,13 +264,7 @@ fn what_is_filled_in_is_not_held_to_the_limits_of_what_is_sent() {
     let mut room = PeerRoom::create(&peer, &mole, &RoomVersionId::V11);
     let said = room.clone().say(&peer, &mole, "of old");
     let said = with_many_prevs(&mut room, &peer, &said);
-    let template = {
-        let bob_id = bob.id.as_str().try_into().unwrap();
-        let mut room = room.clone();
-        value(&room.make(&peer, &bob_id, "m.room.member", Some(&bob.id), json!({ "membership": "join" })))
-    };
-    peer.says("GET", "/make_join/", 200, json!({ "room_version": "11", "event": template }));
-    peer.says("PUT", "/send_join/", 200, json!({ "state": room.state_events(), "auth_chain": room.auth_chain() }));
+    room.lets_in(&peer, &bob.id);
     server.join_via(&bob, &room.id, peer.name()).ok();
     let answer = json!({ "origin": peer.name(), "origin_server_ts": 1, "pdus": [value(&said)] });
     peer.says("GET", "/backfill/", 200, answer);

@@ -1,7 +1,7 @@
 //! Servers that lie about what came before: states, chains without end, and pasts that are not the room's.
 use std::{cell::Cell, collections::BTreeMap, rc::Rc};
 
-use ruma::{OwnedEventId, OwnedUserId, RoomVersionId};
+use ruma::{OwnedEventId, RoomVersionId};
 use serde_json::{Value, json};
 use warren::domain::event::{Pdu, draft::Position};
 
@@ -177,11 +177,7 @@ fn a_past_whose_depths_lie_is_shown_whole_and_in_order() {
             room.say(&peer, &mole, text)
         })
         .into();
-    let bob_id: OwnedUserId = bob.id.as_str().try_into().unwrap();
-    let template =
-        value(&room.clone().make(&peer, &bob_id, "m.room.member", Some(&bob.id), json!({ "membership": "join" })));
-    peer.says("GET", "/make_join/", 200, json!({ "room_version": "12", "event": template }));
-    peer.says("PUT", "/send_join/", 200, json!({ "state": room.state_events(), "auth_chain": room.auth_chain() }));
+    room.lets_in(&peer, &bob.id);
     server.join_via(&bob, &room.id, peer.name()).ok();
     let state: Vec<_> = room.state.values().collect();
     peer.says("GET", "/state_ids/", 200, json!({ "pdu_ids": state, "auth_chain_ids": state }));

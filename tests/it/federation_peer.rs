@@ -383,6 +383,15 @@ impl PeerRoom {
         self.add(peer, sender, "m.room.message", None, json!({ "msgtype": "m.text", "body": text }))
     }
 
+    /// Has the peer answer as a server of the room whom `user` asks to let it in.
+    pub fn lets_in(&self, peer: &Peer, user: &str) {
+        let (sender, content) = (user.try_into().unwrap(), json!({ "membership": "join" }));
+        let template = value(&self.clone().make(peer, &sender, "m.room.member", Some(user), content));
+        peer.says("GET", "/make_join/", 200, json!({ "room_version": self.version, "event": template }));
+        let told = json!({ "state": self.state_events(), "auth_chain": self.auth_chain() });
+        peer.says("PUT", "/send_join/", 200, told);
+    }
+
     pub fn state_events(&self) -> Vec<Value> {
         self.state.values().map(|id| value(&self.events[id])).collect()
     }

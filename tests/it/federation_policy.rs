@@ -401,12 +401,7 @@ fn of_the_past_is_shown_what_the_policy_server_of_that_time_recommends() {
     let more_spam = say(&mut past, &mut room, SPAM);
     names(&mut past, &mut room, json!({}));
     say(&mut past, &mut room, "after it");
-    let template = {
-        let bob_id = bob.id.as_str().try_into().unwrap();
-        value(&room.clone().make(&peer, &bob_id, "m.room.member", Some(&bob.id), json!({ "membership": "join" })))
-    };
-    peer.says("GET", "/make_join/", 200, json!({ "room_version": "11", "event": template }));
-    peer.says("PUT", "/send_join/", 200, json!({ "state": room.state_events(), "auth_chain": room.auth_chain() }));
+    room.lets_in(&peer, &bob.id);
     past.let_tell(&peer);
     server.join_via(&bob, &room.id, peer.name()).ok();
     policy.take_heard();
@@ -443,12 +438,7 @@ fn of_the_past_nothing_is_shown_that_nobody_could_be_asked_about() {
     }
     let event = room.clone().add(&peer, &mole, "m.room.policy", Some(""), json!({}));
     past.add(&mut room, event, |_| ());
-    let template = {
-        let bob_id = bob.id.as_str().try_into().unwrap();
-        value(&room.clone().make(&peer, &bob_id, "m.room.member", Some(&bob.id), json!({ "membership": "join" })))
-    };
-    peer.says("GET", "/make_join/", 200, json!({ "room_version": "11", "event": template }));
-    peer.says("PUT", "/send_join/", 200, json!({ "state": room.state_events(), "auth_chain": room.auth_chain() }));
+    room.lets_in(&peer, &bob.id);
     past.let_tell(&peer);
     server.join_via(&bob, &room.id, peer.name()).ok();
     network.link(server.server_name(), policy.name(), Link::Down);
